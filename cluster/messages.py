@@ -1,0 +1,76 @@
+"""What travels between processes.
+
+Imports only numpy: Ray unpickles every message inside its queue actor, which pays for each import.
+Shapes: G = siblings (completions of one prompt), P = prompt tokens, N = tokens of one completion.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row of a data set."""
+
+    id: str
+    prompt: str
+    reasoning: str  # the reference trace; "" if the data has none
+    answer: str  # the reference answer, read by the judge only
+    domain: str
+    verifier: str  # how the answer is checked: "number", "choice", "exact", ...
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """One question to sample, and the right to do so: actors sample only what was asked for."""
+
+    stream: str  # "train", or the name of an evaluation
+    index: int  # place in that stream; (stream, index) is unique in a run
+    question: Question
+    tokens: np.ndarray  # [P] int32, the templated prompt
+    siblings: int  # G
+    temperature: float  # 0: greedy
+    policy_version: int  # the version it must be sampled with
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.stream, self.index
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutGroup:
+    """All completions of one permit, sampled by one version of the policy."""
+
+    permit: Permit
+    policy_version: int
+    tokens: tuple[np.ndarray, ...]  # G x [N] int32, the end-of-sequence token included
+    logprobs: tuple[np.ndarray, ...]  # G x [N] float32, under the policy that sampled them
+    texts: tuple[str, ...]  # G
+    truncated: np.ndarray  # [G] bool, True where the budget ended the completion
+    actor: int
+    finished_at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement of one completion: a reward with its parts, or an abstention with a reason."""
+
+    reward: float
+    parts: dict[str, float]  # criteria and shaping, weighted: they sum to the reward
+    abstained: str = ""  # why there is no reward; "" when there is one
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A rollout group with one verdict for each completion."""
+
+    rollout: RolloutGroup
+    verdicts: tuple[Verdict, ...]  # G
+    judge: int
+    judge_s: float  # time spent on the group
+    finished_at: float  # seconds since the epoch
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.rollout.permit.key

@@ -1,0 +1,226 @@
+"""Every knob of a run, declared once and checked before anything starts.
+
+A run is a tree of frozen sections. Defaults are those of a small CPU run; the shipped `*.toml` files
+state what they change. Seconds end in `_s`; counts are plain nouns; "" means "not given".
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunSection(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class DataSection(Section):
+    train: str = "synthetic"
+    """A .parquet or .jsonl file, or "synthetic": written into the run folder from `run.seed`."""
+    heldout: str = "synthetic"
+    synthetic_rows: Count = 8000
+    synthetic_heldout_rows: Count = 400
+    template: str = "<start_of_turn>user\n{prompt}<end_of_turn>\n<start_of_turn>model\n"
+    """What the policy reads; `{prompt}` is replaced by the row's prompt."""
+
+
+class ModelSection(Section):
+    preset: Literal["", "gemma2_2b", "gemma2_9b"] = ""
+    """A Tunix model configuration by name; with "" the sizes below are used."""
+    layers: Count = 3
+    embed_dim: Count = 128
+    hidden_dim: Count = 384
+    heads: Count = 4
+    kv_heads: Count = 2
+    head_dim: Count = 32
+    sliding_window: Count = 4096
+    weights: str = ""
+    """A Hugging Face safetensors folder, or a run folder whose last checkpoint is the start."""
+    tokenizer: str = ""
+    """A SentencePiece .model file; with "" one is trained on the training data."""
+    tokenizer_pieces: Annotated[int, Field(ge=300)] = 420
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Activations and matrix products; master weights and optimizer moments are float32."""
+
+
+class RolloutSection(Section):
+    actors: Count = 1
+    group_size: Annotated[int, Field(ge=2)] = 8
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    max_prompt_tokens: Count = 32
+    max_reasoning_tokens: Count = 16
+    max_answer_tokens: Count = 8
+    slots: Count = 128
+    """Sequences that decode together in one actor. Part of what a sample's bits depend on."""
+    chunk: Count = 8
+    """Tokens decoded per dispatch; finished slots are refilled between chunks."""
+    threads: Count = 1
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.max_reasoning_tokens + self.max_answer_tokens
+
+    @model_validator(mode="after")
+    def _group_fits(self):
+        if self.slots < self.group_size:
+            raise ValueError(
+                f"slots = {self.slots} cannot hold one group of group_size = {self.group_size}; "
+                "raise slots"
+            )
+        return self
+
+
+class JudgeSection(Section):
+    actors: Count = 1
+    reasoning_quality: Share = 0.4
+    answer_correctness: Share = 0.3
+    trace_coherence: Share = 0.2
+    step_clarity: Share = 0.1
+    missing_tags: Annotated[float, Field(le=0)] = -0.5
+    repetition: Annotated[float, Field(le=0)] = -0.1
+    length_bonus: Annotated[float, Field(ge=0, le=0.2)] = 0.02
+
+    @model_validator(mode="after")
+    def _weights_sum_to_one(self):
+        total = (
+            self.reasoning_quality
+            + self.answer_correctness
+            + self.trace_coherence
+            + self.step_clarity
+        )
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the four rubric weights sum to {total:g}, they must sum to 1")
+        return self
+
+
+class LoopSection(Section):
+    steps: Count = 450
+    groups_per_step: Count = 16
+    max_staleness: Annotated[int, Field(ge=0, le=16)] = 1
+    """Optimizer steps between the policy that sampled a group and the one that trains on it."""
+    time_budget_s: Annotated[float, Field(gt=0)] = 32400.0
+    """Wall time from the start of the command after which training stops, saves and evaluates."""
+    wait_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Longest silence of the rollout and judge pools before the run stops and says so."""
+
+
+class GrpoSection(Section):
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    clip_high: Annotated[float, Field(gt=0)] = 0.2
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
+    scale_by_std: bool = True
+    """Divide advantages by the standard deviation of their group (GRPO); false: Dr.GRPO."""
+    loss_mean: Literal["token", "sequence"] = "token"
+    """Mean over all trained tokens of the step, or over sequences of their token means."""
+    widest_groups: Annotated[int, Field(ge=0)] = 0
+    """Train only on this many groups of a step, those with the widest rewards; 0: on all."""
+    shuffle_rewards: bool = False
+    """Control experiment: permute rewards inside each group, so that nothing can be learned."""
+
+
+class LearnerSection(Section):
+    hosts: Annotated[int, Field(ge=0)] = 0
+    """Learner processes; 0: as placement.py plans them from --hosts."""
+    learning_rate: Annotated[float, Field(gt=0)] = 7e-4
+    final_learning_rate: Annotated[float, Field(ge=0)] = 7e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 10
+    adam_b1: Share = 0.9
+    adam_b2: Share = 0.95
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    micro_batches: Count = 1
+    """The step's rows are split into this many parts whose gradients are accumulated."""
+    logits_chunk: Count = 512
+    """Tokens whose vocabulary logits exist at one time."""
+    fsdp: int = 1
+    """Devices that share one copy of the parameters; the rest of the mesh is data parallel."""
+    tp: Count = 1
+    remat: Literal["none", "block", "decoder"] = "none"
+    threads: Count = 2
+
+    @model_validator(mode="after")
+    def _fsdp_known(self):
+        if self.fsdp != -1 and self.fsdp < 1:
+            raise ValueError(f"fsdp = {self.fsdp} must be at least 1, or -1 for all devices")
+        return self
+
+
+class SftSection(Section):
+    steps: Annotated[int, Field(ge=0)] = 0
+    """Cold-start steps before GRPO when the run starts without weights; 0: none."""
+    batch_size: Count = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 0.02
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    optimizer: Literal["adamw", "muon"] = "muon"
+    clean: Share = 0.27
+    """Synthetic demonstrations: the share that is right and tagged ..."""
+    slips: Share = 0.33
+    """... that carries a systematic slip out neatly; the rest lacks the tags."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self):
+        if self.clean + self.slips > 1:
+            raise ValueError(f"clean + slips = {self.clean + self.slips:g} is above 1")
+        return self
+
+
+class EvalSection(Section):
+    rows: Annotated[int, Field(ge=0)] = 400
+    """Held-out rows of the evaluation before and after; 0: no evaluation."""
+    every_steps: Annotated[int, Field(ge=0)] = 0
+
+
+class CheckpointSection(Section):
+    every_steps: Count = 100
+    keep_last: Count = 2
+    keep_best: Annotated[int, Field(ge=0)] = 1
+
+
+class RunConfig(Section):
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    rollout: RolloutSection = RolloutSection()
+    judge: JudgeSection = JudgeSection()
+    loop: LoopSection = LoopSection()
+    grpo: GrpoSection = GrpoSection()
+    learner: LearnerSection = LearnerSection()
+    sft: SftSection = SftSection()
+    eval: EvalSection = EvalSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+
+    @property
+    def groups_in_flight(self) -> int:
+        """(max_staleness + 1) steps of work: rollouts never run further ahead than that."""
+        return (self.loop.max_staleness + 1) * self.loop.groups_per_step
+
+    @property
+    def trained_groups(self) -> int:
+        """Groups of a step that reach the update."""
+        return self.grpo.widest_groups or self.loop.groups_per_step
+
+    @model_validator(mode="after")
+    def _batch_splits(self):
+        if self.grpo.widest_groups > self.loop.groups_per_step:
+            raise ValueError(
+                f"grpo.widest_groups = {self.grpo.widest_groups} is above "
+                f"loop.groups_per_step = {self.loop.groups_per_step}"
+            )
+        rows = self.trained_groups * self.rollout.group_size
+        if rows % self.learner.micro_batches:
+            raise ValueError(
+                f"learner.micro_batches = {self.learner.micro_batches} does not divide the "
+                f"{rows} sequences of a step ({self.trained_groups} groups of "
+                f"{self.rollout.group_size})"
+            )
+        if "{prompt}" not in self.data.template:
+            raise ValueError("data.template must contain {prompt}")
+        return self
