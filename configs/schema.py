@@ -1,7 +1,7 @@
 """Every knob of a run, declared once and checked before anything starts.
 
-A run is a tree of frozen sections. Defaults are those of a small CPU run; the shipped `*.toml` files
-state what they change. Seconds end in `_s`; counts are plain nouns; "" means "not given".
+A run is a tree of frozen sections. Defaults are those of a small CPU run; the shipped `*.toml`
+files state what they change. Seconds end in `_s`; counts are plain nouns; "" means "not given".
 """
 
 from typing import Annotated, Literal
