@@ -1,0 +1,82 @@
+"""Scored groups -> the arrays of one optimizer step. Numpy only: runs on the driver.
+
+P = groups of the step, G = siblings, B = trained rows, T = prompt + completion, C = completion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cluster.messages import ScoredGroup
+from configs.schema import RunConfig
+from learner.grpo import group_advantages, token_weights
+
+
+class Batch(NamedTuple):
+    """One optimizer step. Rows are right padded; shapes depend on the configuration alone."""
+
+    tokens: np.ndarray  # [B, T] int32, prompt and completion
+    prompt_lengths: np.ndarray  # [B] int32
+    completions: np.ndarray  # [B, C] int32
+    sampled_logprobs: np.ndarray  # [B, C] float32
+    advantages: np.ndarray  # [B] float32
+    weights: np.ndarray  # [B, C] float32, sum to 1 over the trained tokens
+
+
+@dataclass(frozen=True)
+class StepGroups:
+    """The groups of a step with what the learner makes of them."""
+
+    groups: tuple[ScoredGroup, ...]
+    rewards: np.ndarray  # [P, G] float32, 0 where not valid
+    valid: np.ndarray  # [P, G] bool, False where every judge abstained
+    advantages: np.ndarray  # [P, G] float32
+    trained: np.ndarray  # [P] bool
+
+
+def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepGroups:
+    """Advantages of each group, and which groups are trained: the widest, ties in prompt order."""
+    rewards_PG = np.array([[v.reward for v in group.verdicts] for group in groups], np.float32)
+    valid_PG = np.array([[not v.abstained for v in group.verdicts] for group in groups])
+    if config.grpo.shuffle_rewards:
+        rewards_PG = np.random.default_rng((config.run.seed, step)).permuted(rewards_PG, axis=1)
+    spread_P = np.array([_spread(r[v]) for r, v in zip(rewards_PG, valid_PG, strict=True)])
+    widest = np.argsort(-spread_P, kind="stable")[: config.trained_groups]
+    trained = np.zeros(len(groups), bool)
+    trained[widest] = True
+    advantages = group_advantages(rewards_PG, valid_PG, config.grpo.scale_by_std)
+    return StepGroups(tuple(groups), rewards_PG, valid_PG, advantages.astype(np.float32), trained)
+
+
+def build_batch(chosen: StepGroups, config: RunConfig) -> Batch:
+    """The trained groups as rows. Tokens of siblings without a verdict weigh nothing."""
+    groups = [g for g, used in zip(chosen.groups, chosen.trained, strict=True) if used]
+    prompts = [g.rollout.permit.tokens for g in groups for _ in g.verdicts]
+    completions = [tokens for g in groups for tokens in g.rollout.tokens]
+    logprobs = [values for g in groups for values in g.rollout.logprobs]
+    length = config.rollout.max_new_tokens
+    mask_BC = pad([np.ones(len(c), np.float32) for c in completions], length)
+    mask_BC *= chosen.valid[chosen.trained].reshape(-1, 1)
+    rows = [np.concatenate(pair) for pair in zip(prompts, completions, strict=True)]
+    return Batch(
+        tokens=pad(rows, config.rollout.max_prompt_tokens + length),
+        prompt_lengths=np.array([len(p) for p in prompts], np.int32),
+        completions=pad(completions, length),
+        sampled_logprobs=pad(logprobs, length),
+        advantages=chosen.advantages[chosen.trained].reshape(-1),
+        weights=token_weights(mask_BC, config.grpo.loss_mean),
+    )
+
+
+def pad(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """Right-pad 1-D arrays with 0 to [len(rows), length]."""
+    output = np.zeros((len(rows), length), rows[0].dtype)
+    for number, row in enumerate(rows):
+        output[number, : len(row)] = row
+    return output
+
+
+def _spread(rewards: np.ndarray) -> float:
+    return float(rewards.std()) if len(rewards) > 1 else -1.0

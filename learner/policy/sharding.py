@@ -1,0 +1,33 @@
+"""The device mesh and where arrays lie on it."""
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from configs.errors import InputError
+from configs.schema import LearnerSection
+
+ROWS = P(("data", "fsdp"))  # a batch is split over both; tensor-parallel devices see the same rows
+
+
+def make_mesh(section: LearnerSection, devices: int | None = None) -> Mesh:
+    """Mesh (data, fsdp, tp) over the slice's devices. Raises InputError if they do not divide."""
+    devices = jax.device_count() if devices is None else devices
+    fsdp = devices // section.tp if section.fsdp == -1 else section.fsdp
+    if fsdp < 1 or devices % (fsdp * section.tp):
+        raise InputError(
+            f"learner.fsdp = {section.fsdp} x learner.tp = {section.tp} does not divide the "
+            f"{devices} devices of the learner"
+        )
+    # jax.make_mesh defaults to explicit axes, under which a plain gather is refused
+    return jax.make_mesh(
+        (devices // (fsdp * section.tp), fsdp, section.tp),
+        ("data", "fsdp", "tp"),
+        axis_types=(AxisType.Auto,) * 3,
+        devices=jax.devices()[:devices],
+    )
+
+
+def param_shardings(mesh: Mesh, specs: dict[str, P]) -> dict[str, NamedSharding]:
+    """Where each parameter lies."""
+    return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}

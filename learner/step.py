@@ -1,0 +1,164 @@
+"""The compiled programs of the learner: one cold-start step and one GRPO step.
+
+Everything that a program depends on is an argument, its state is donated, and the only thing that
+leaves the device is a dictionary of scalars.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from configs.schema import LearnerSection, RunConfig, SftSection
+from learner.batch import Batch
+from learner.grpo import grpo_loss
+from learner.policy.logprobs import completion_logprobs
+from learner.policy.model import Params, PolicyModel
+
+
+class TrainState(NamedTuple):
+    """Float32 master parameters and optimizer moments."""
+
+    params: Params
+    optimizer: optax.OptState
+
+
+class Demonstrations(NamedTuple):
+    """Rows of a cold-start step; the field names of `Batch` with the same meaning."""
+
+    tokens: jax.Array  # [B, T] int32
+    prompt_lengths: jax.Array  # [B] int32
+    completions: jax.Array  # [B, C] int32
+    weights: jax.Array  # [B, C] float32, sum to 1
+
+
+def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransformation:
+    """AdamW under a cosine schedule with linear warm-up, gradients clipped by their global norm."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if section.warmup_steps else section.learning_rate,
+        section.learning_rate,
+        section.warmup_steps,
+        max(steps, section.warmup_steps + 1),
+        section.final_learning_rate,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(section.max_grad_norm),
+        optax.adamw(schedule, section.adam_b1, section.adam_b2, weight_decay=section.weight_decay),
+    )
+
+
+def sft_optimizer(section: SftSection) -> optax.GradientTransformation:
+    """The cold start's optimizer: AdamW, or Muon on the matrices (Jordan et al. 2024)."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if section.warmup_steps else section.learning_rate,
+        section.learning_rate,
+        section.warmup_steps,
+        max(section.steps, section.warmup_steps + 1),
+        0.1 * section.learning_rate,
+    )
+    if section.optimizer == "adamw":
+        inner = optax.adamw(schedule, b2=0.98, weight_decay=0.01)
+    else:
+        # embeddings and norms are no matrices to orthogonalise: AdamW, at a fifth of the rate
+        inner = contrib.muon(
+            schedule,
+            ns_steps=4,
+            weight_decay=0.01,
+            adam_b2=0.98,
+            adam_learning_rate=lambda count: 0.2 * schedule(count),
+            adam_weight_decay=0.01,
+            muon_weight_dimension_numbers=muon_dimensions,
+        )
+    return optax.chain(optax.clip_by_global_norm(1.0), inner)
+
+
+def muon_dimensions(params: Params) -> dict[str, contrib.MuonDimensionNumbers | None]:
+    """Which axes of each parameter are a matrix's input and output; None: not for Muon."""
+    dimensions = contrib.MuonDimensionNumbers
+
+    def of(name: str):
+        if name.endswith("kernel"):  # [in, out]
+            return dimensions(reduction_axis=0, output_axis=1)
+        if name.endswith("attn_vec_einsum.w"):  # [N, H, D]
+            return dimensions(reduction_axis=(0, 1), output_axis=2)
+        if name.endswith("q_einsum.w"):  # [N, D, H]
+            return dimensions(reduction_axis=1, output_axis=(0, 2))
+        if name.endswith("kv_einsum.w"):  # [2, K, D, H]: keys and values are separate matrices
+            return dimensions(reduction_axis=2, output_axis=(1, 3))
+        return None
+
+    return {name: of(name) for name in params}
+
+
+def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
+    """(state, Demonstrations) -> (state, {"loss"}): cross-entropy of the completions."""
+
+    def loss_of(params: Params, rows: Demonstrations) -> jax.Array:
+        logprobs_BC, _ = completion_logprobs(model, params, rows, 1.0, config.learner.logits_chunk)
+        return -jnp.sum(rows.weights * logprobs_BC)
+
+    def step(state: TrainState, rows: Demonstrations):
+        loss, grads = jax.value_and_grad(loss_of)(state.params, rows)
+        return _apply(optimizer, state, grads), {"loss": loss}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
+    """(state, reference params, Batch) -> (state, metrics).
+
+    Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
+    so the number of micro-batches does not change the objective.
+    """
+    grpo, learner = config.grpo, config.learner
+    logprobs_of = partial(
+        completion_logprobs,
+        model,
+        temperature=config.rollout.temperature,
+        chunk=learner.logits_chunk,
+    )
+
+    def loss_of(params: Params, reference: Params, rows: Batch):
+        reference_logprobs_BC = jax.lax.stop_gradient(logprobs_of(reference, rows)[0])
+        logprobs_BC, entropy_BC = logprobs_of(params, rows)
+        sums = grpo_loss(
+            logprobs_BC,
+            rows.sampled_logprobs,
+            reference_logprobs_BC,
+            rows.advantages,
+            rows.weights,
+            clip=(grpo.clip_low, grpo.clip_high),
+            kl_coefficient=grpo.kl_coefficient,
+        )
+        return sums.loss, (sums, jnp.sum(rows.weights * entropy_BC))
+
+    def step(state: TrainState, reference: Params, batch: Batch):
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, (sums, entropy) = _accumulate(
+            lambda rows: gradient(state.params, reference, rows), batch, learner.micro_batches
+        )
+        metrics = dict(sums._asdict(), entropy=entropy, grad_norm=optax.global_norm(grads))
+        return _apply(optimizer, state, grads), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _accumulate(gradient_of: Callable, batch: Batch, parts: int):
+    if parts == 1:
+        return gradient_of(batch)
+    # row i goes to part i % parts, so that every device keeps its share of each part
+    split = jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1), batch
+    )
+    grads, (sums, entropy) = jax.lax.map(gradient_of, split)
+    grads, totals, entropy = jax.tree.map(lambda x: x.sum(0), (grads, sums, entropy))
+    return grads, (totals._replace(ratio_max=sums.ratio_max.max()), entropy)
+
+
+def _apply(optimizer, state: TrainState, grads: Params) -> TrainState:
+    updates, moments = optimizer.update(grads, state.optimizer, state.params)
+    return TrainState(optax.apply_updates(state.params, updates), moments)
