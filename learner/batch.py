@@ -25,6 +25,15 @@ class Batch(NamedTuple):
     weights: np.ndarray  # [B, C] float32, sum to 1 over the trained tokens
 
 
+class Demonstrations(NamedTuple):
+    """Rows of a cold-start step; fields mean what those of `Batch` mean."""
+
+    tokens: np.ndarray  # [B, T] int32
+    prompt_lengths: np.ndarray  # [B] int32
+    completions: np.ndarray  # [B, C] int32
+    weights: np.ndarray  # [B, C] float32, sum to 1
+
+
 @dataclass(frozen=True)
 class StepGroups:
     """The groups of a step with what the learner makes of them."""

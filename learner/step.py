@@ -6,15 +6,16 @@ leaves the device is a dictionary of scalars.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from optax import contrib
 
 from configs.schema import LearnerSection, RunConfig, SftSection
-from learner.batch import Batch
+from learner.batch import Batch, Demonstrations
 from learner.grpo import grpo_loss
 from learner.policy.logprobs import completion_logprobs
 from learner.policy.model import Params, PolicyModel
@@ -27,13 +28,19 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
 
 
-class Demonstrations(NamedTuple):
-    """Rows of a cold-start step; the field names of `Batch` with the same meaning."""
+def abstract_state(model: PolicyModel, optimizer, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes, shardings of parameters and moments: a moment lies with its parameter."""
+    places = {name: NamedSharding(mesh, spec) for name, spec in model.partition_specs().items()}
+    shapes = model.abstract_params()
 
-    tokens: jax.Array  # [B, T] int32
-    prompt_lengths: jax.Array  # [B] int32
-    completions: jax.Array  # [B, C] int32
-    weights: jax.Array  # [B, C] float32, sum to 1
+    def placed(path, leaf):
+        name = str(getattr(path[-1], "key", ""))
+        like_parameter = name in shapes and shapes[name].shape == leaf.shape
+        sharding = places[name] if like_parameter else NamedSharding(mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    state = TrainState(shapes, jax.eval_shape(optimizer.init, shapes))
+    return jax.tree_util.tree_map_with_path(placed, state)
 
 
 def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransformation:
@@ -71,7 +78,7 @@ def sft_optimizer(section: SftSection) -> optax.GradientTransformation:
             adam_b2=0.98,
             adam_learning_rate=lambda count: 0.2 * schedule(count),
             adam_weight_decay=0.01,
-            muon_weight_dimension_numbers=muon_dimensions,
+            muon_weight_dimension_numbers=muon_dimensions,  # pyrefly: ignore
         )
     return optax.chain(optax.clip_by_global_norm(1.0), inner)
 
@@ -161,4 +168,5 @@ def _accumulate(gradient_of: Callable, batch: Batch, parts: int):
 
 def _apply(optimizer, state: TrainState, grads: Params) -> TrainState:
     updates, moments = optimizer.update(grads, state.optimizer, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), moments)
+    params: Any = optax.apply_updates(state.params, updates)
+    return TrainState(params, moments)

@@ -41,12 +41,14 @@ class _Progress:
     """A permit whose siblings are being decoded."""
 
     permit: Permit
-    tokens: list[list[int]]
-    logprobs: list[list[float]]
+    tokens: list[list[int]] = field(init=False)
+    logprobs: list[list[float]] = field(init=False)
     unfinished: int = field(init=False)
 
     def __post_init__(self):
         self.unfinished = self.permit.siblings
+        self.tokens = [[] for _ in range(self.unfinished)]
+        self.logprobs = [[] for _ in range(self.unfinished)]
 
 
 class Slots(NamedTuple):
@@ -71,7 +73,7 @@ class Engine:
         self.model, self.slots, self.eos, self.seed = model, slots, eos, seed
         self.max_prompt, self.max_new = section.max_prompt_tokens, section.max_new_tokens
         self.prefill_rows = max(1, slots // section.group_size)
-        self.dispatches = self.live_slot_steps = 0
+        self.slot_steps = self.live_slot_steps = 0  # those decoded, and those of use
         self._params: Params | None = None
         self._cache: Cache = empty_cache(model, slots, self.max_prompt + self.max_new)
         self._owner: list[tuple[_Progress, int] | None] = [None] * slots
@@ -88,8 +90,12 @@ class Engine:
         """Take new weights. Only between permits: slots in use would mix two policies."""
         if self.busy:
             raise RuntimeError("weights were swapped while completions were in progress")
-        dtype = self.model.compute_dtype
-        self._params = {name: jnp.asarray(value, dtype) for name, value in params.items()}
+        dtype = jnp.dtype(self.model.compute_dtype)
+        # 16-bit weights travel as their bits
+        self._params = {
+            name: jnp.asarray(value.view(dtype) if value.dtype == np.uint16 else value, dtype)
+            for name, value in params.items()
+        }
 
     @property
     def busy(self) -> bool:
@@ -110,7 +116,7 @@ class Engine:
             return []
         self._cache, outputs = self._decode(self._params, self._cache, self._state)
         tokens, logprobs, live = jax.device_get(outputs)  # [chunk, S] each
-        self.dispatches += 1
+        self.slot_steps += self.slots * int(live.any(axis=1).sum())
         self.live_slot_steps += int(live.sum())
         return list(self._collect(tokens, logprobs, live))
 
@@ -128,7 +134,7 @@ class Engine:
                     f"{self.max_prompt}"
                 )
             rows[row, :length] = permit.tokens
-            progress = _Progress(permit, *([[] for _ in range(permit.siblings)] for _ in "ab"))
+            progress = _Progress(permit)
             keys = completion_keys(self.seed, permit)
             for sibling in range(permit.siblings):
                 slot = next(free)

@@ -21,9 +21,8 @@ from tunix.models.gemma import params_safetensors
 from configs.schema import ModelSection
 from learner.policy.matmul import einsum_product, linear_product
 
-Params = dict[str, jax.Array]
-LayerCache = dict[str, jax.Array]
-Cache = dict[str, LayerCache]
+Params = dict[str, Any]  # name -> array: jax, numpy or abstract
+Cache = dict[str, Any]  # layer name -> {"k", "v"}
 
 _REMAT = {
     "none": gemma.RematConfig.NONE,
@@ -134,17 +133,17 @@ def hidden_states(
     positions_BT: jax.Array,
     mask_BTS: jax.Array,
     cache: Cache | None = None,
-) -> tuple[jax.Array, Cache | None]:
-    """[B, T, D] after the final norm, and the cache with the new keys and values.
+) -> tuple[jax.Array, Cache]:
+    """[B, T, D] after the final norm, and the cache with the new keys and values ({} without one).
 
     The module's own call would also project every position onto the vocabulary.
     """
     x_BTD = module.embedder.encode(tokens_BT)
-    new_cache = None if cache is None else {}
+    new_cache: Cache = {}
     for number, layer in enumerate(module.layers):
         name = f"layer_{number}"
         layer_cache, x_BTD = layer(x_BTD, positions_BT, cache and cache[name], mask_BTS)
-        if new_cache is not None:
+        if cache:
             new_cache[name] = layer_cache
     return module.final_norm(x_BTD), new_cache
 
@@ -199,23 +198,26 @@ def _gemma_config(section: ModelSection, vocabulary: int | None) -> gemma.ModelC
     )
 
 
+_FLAT = "flat_product"  # marks the einsums whose gradients are wanted fast
+
+
 def _use_flat_products(module: gemma.Gemma) -> None:
     for layer in module.layers:
         for linear in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
             linear.dot_general = linear_product
         for part in vars(layer.attn).values():
             if isinstance(part, gemma.Einsum):
-                part.flat_product = True
+                setattr(part, _FLAT, True)
 
 
 def _einsum_call(self: gemma.Einsum, x: jax.Array) -> jax.Array:
     weight = self.w.get_value()
-    flat = einsum_product(self.einsum_str, x, weight) if hasattr(self, "flat_product") else None
+    flat = einsum_product(self.einsum_str, x, weight) if hasattr(self, _FLAT) else None
     return jnp.einsum(self.einsum_str, x, weight) if flat is None else flat
 
 
 # Tunix's einsum has no hook for another product, unlike nnx.Linear's dot_general
-gemma.Einsum.__call__ = _einsum_call
+gemma.Einsum.__call__ = _einsum_call  # pyrefly: ignore
 
 
 def _name(path: tuple) -> str:

@@ -1,7 +1,7 @@
 """The device mesh and where arrays lie on it."""
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
@@ -26,8 +26,3 @@ def make_mesh(section: LearnerSection, devices: int | None = None) -> Mesh:
         axis_types=(AxisType.Auto,) * 3,
         devices=jax.devices()[:devices],
     )
-
-
-def param_shardings(mesh: Mesh, specs: dict[str, P]) -> dict[str, NamedSharding]:
-    """Where each parameter lies."""
-    return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}

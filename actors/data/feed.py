@@ -1,0 +1,102 @@
+"""From rows of a data set to what the actors and the learner eat: permits and demonstrations."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from actors.data.stream import PromptStream
+from actors.data.tables import question
+from cluster.messages import Permit
+from configs.schema import RunConfig
+from learner.batch import Demonstrations, pad
+from learner.collect import Queue
+from learner.grpo import token_weights
+from learner.policy.tokenizer import Tokenizer
+
+
+class PermitFeed:
+    """Puts permits of the training stream on a queue, in the stream's order.
+
+    `consumed`: prompts that the run has used up already; the stream goes on behind them.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        tokenizer: Tokenizer,
+        config: RunConfig,
+        permits: Queue,
+        consumed: int,
+    ):
+        self._table, self._tokenizer, self._config = table, tokenizer, config
+        self._permits = permits
+        self._stream = PromptStream(table.num_rows, config.run.seed, consumed)
+
+    def ask(self, indices: Sequence[int], policy_version: int) -> None:
+        """Ask for the next `len(indices)` prompts, to be sampled with that policy version."""
+        rollout = self._config.rollout
+        permits = []
+        for index, row in self._stream.take(len(indices)):
+            asked = question(self._table, row)
+            tokens = prompt_tokens(asked.prompt, self._tokenizer, self._config)
+            permits.append(
+                Permit(
+                    stream="train",
+                    index=index,
+                    question=asked,
+                    tokens=tokens,
+                    siblings=rollout.group_size,
+                    temperature=rollout.temperature,
+                    policy_version=policy_version,
+                )
+            )
+        if permits:
+            self._permits.put(permits)
+
+
+def prompt_tokens(prompt: str, tokenizer: Tokenizer, config: RunConfig) -> np.ndarray:
+    """[P] int32: the templated prompt."""
+    text = config.data.template.replace("{prompt}", prompt)
+    return np.array(tokenizer.encode_prompt(text), np.int32)
+
+
+def demonstration_batches(
+    table: pa.Table, tokenizer: Tokenizer, config: RunConfig, done: int
+) -> Iterator[Demonstrations]:
+    """The cold start's batches in order, from step `done` on; for ever.
+
+    A row's `demonstration` is imitated where the data has that column, else its trace and answer
+    in the output format. Demonstrations longer than the completion budget are cut.
+    """
+    size = config.sft.batch_size
+    stream = PromptStream(table.num_rows, config.run.seed + 1, done * size)
+    while True:
+        rows = [row for _, row in stream.take(size)]
+        yield _demonstrations([_pair(table, row, tokenizer, config) for row in rows], config)
+
+
+def render(reasoning: str, answer: str) -> str:
+    """The output format."""
+    return f"<reasoning>{reasoning}</reasoning><answer>{answer}</answer>"
+
+
+def _pair(table: pa.Table, row: int, tokenizer: Tokenizer, config: RunConfig):
+    asked = question(table, row)
+    if "demonstration" in table.column_names:
+        shown = table["demonstration"][row].as_py()
+    else:
+        shown = render(asked.reasoning, asked.answer)
+    completion = tokenizer.encode_completion(shown)[: config.rollout.max_new_tokens]
+    return prompt_tokens(asked.prompt, tokenizer, config), np.array(completion, np.int32)
+
+
+def _demonstrations(pairs: Sequence, config: RunConfig) -> Demonstrations:
+    length = config.rollout.max_new_tokens
+    mask = pad([np.ones(len(completion), np.float32) for _, completion in pairs], length)
+    return Demonstrations(
+        tokens=pad([np.concatenate(p) for p in pairs], config.rollout.max_prompt_tokens + length),
+        prompt_lengths=np.array([len(prompt) for prompt, _ in pairs], np.int32),
+        completions=pad([completion for _, completion in pairs], length),
+        weights=token_weights(mask, "token"),
+    )

@@ -1,0 +1,101 @@
+"""Evaluation on held-out rows: the same actors, greedy and sampled, per domain, with intervals."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from actors.data.feed import prompt_tokens
+from actors.data.tables import question
+from cluster.messages import Permit, ScoredGroup, Verdict
+from configs.schema import JudgeSection, RunConfig
+from learner.collect import Collector, Queue
+from learner.policy.tokenizer import Tokenizer
+
+MODES = ("greedy", "sampled")
+
+
+class Evaluation:
+    """Asks held-out questions of a policy version and sums up the verdicts.
+
+    The rows are a seeded choice of `eval.rows`, the same in every evaluation of a run.
+    """
+
+    def __init__(self, table: pa.Table, tokenizer: Tokenizer, config: RunConfig, permits: Queue):
+        self._config, self._permits = config, permits
+        order = np.random.default_rng(config.run.seed).permutation(table.num_rows)
+        rows = sorted(order[: config.eval.rows].tolist())
+        self._questions = [question(table, row) for row in rows]
+        self._tokens = [prompt_tokens(q.prompt, tokenizer, config) for q in self._questions]
+
+    def run(
+        self, label: str, policy_version: int, collector: Collector
+    ) -> tuple[dict[str, dict], list[ScoredGroup]]:
+        """{"all" and each domain: {mode: measures}}, and the greedy groups for a closer look."""
+        results: dict[str, dict] = {}
+        greedy: list[ScoredGroup] = []
+        for mode in MODES:
+            permits = self._ask(f"{label}/{mode}", mode, policy_version)
+            groups = collector.take([permit.key for permit in permits])
+            for domain, verdicts in _by_domain(groups).items():
+                results.setdefault(domain, {})[mode] = measures(verdicts, self._config.judge)
+            greedy = greedy or groups
+        return results, greedy
+
+    def _ask(self, stream: str, mode: str, policy_version: int) -> list[Permit]:
+        temperature = 0.0 if mode == "greedy" else self._config.rollout.temperature
+        permits = [
+            Permit(stream, index, asked, tokens, 1, temperature, policy_version)
+            for index, (asked, tokens) in enumerate(zip(self._questions, self._tokens, strict=True))
+        ]
+        self._permits.put(permits)
+        return permits
+
+
+def measures(verdicts: Sequence[Verdict], judge: JudgeSection) -> dict:
+    """Shares of the judged completions: right answers (with a 95 % Wilson interval), right answers
+    with a sound trace, right format; and the mean reward. Abstentions are left out and counted.
+    """
+    judged = [verdict for verdict in verdicts if not verdict.abstained]
+
+    def share(holds: Callable[[Verdict], bool]) -> float:
+        return sum(map(holds, judged)) / len(judged) if judged else math.nan
+
+    def right(verdict: Verdict) -> bool:
+        return verdict.parts["answer_correctness"] > 0
+
+    def sound(verdict: Verdict) -> bool:
+        full = {
+            "reasoning_quality": judge.reasoning_quality,
+            "trace_coherence": judge.trace_coherence,
+        }
+        return all(verdict.parts[name] >= weight - 1e-6 for name, weight in full.items())
+
+    return {
+        "accuracy": share(right),
+        "interval": wilson_interval(sum(map(right, judged)), len(judged)),
+        "sound": share(lambda verdict: right(verdict) and sound(verdict)),
+        "format": share(lambda verdict: verdict.parts["missing_tags"] == 0),
+        "reward": sum(v.reward for v in judged) / len(judged) if judged else math.nan,
+        "rows": len(judged),
+        "abstained": len(verdicts) - len(judged),
+    }
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> list[float]:
+    """95 % interval of a proportion (Wilson 1927); [0, 1] without trials."""
+    if not trials:
+        return [0.0, 1.0]
+    p = successes / trials
+    middle = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return [max(0.0, middle - half), min(1.0, middle + half)]
+
+
+def _by_domain(groups: Sequence[ScoredGroup]) -> dict[str, list[Verdict]]:
+    found: dict[str, list[Verdict]] = {"all": []}
+    for group in groups:
+        found["all"].extend(group.verdicts)
+        found.setdefault(group.rollout.permit.question.domain, []).extend(group.verdicts)
+    return found

@@ -1,0 +1,115 @@
+"""Rollout actor: samples groups of completions for the permits it takes from the queue."""
+
+import time
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+
+from cluster.messages import Permit, RolloutGroup
+from configs.schema import RunConfig
+from learner.collect import Queue
+from learner.policy.engine import Engine, Sampled
+from learner.policy.model import build_model
+from learner.policy.tokenizer import Tokenizer
+
+
+class WeightSource(Protocol):
+    """Where an actor finds the policy."""
+
+    def fetch(self, version: int, timeout_s: float) -> dict[str, np.ndarray]: ...
+
+
+class RolloutActor:
+    """Decodes permits in the slots of one engine, each with the policy version it asks for."""
+
+    def __init__(
+        self,
+        index: int,
+        config: RunConfig,
+        tokenizer: Tokenizer,
+        permits: Queue,
+        weights: WeightSource,
+        rollouts: Queue,
+    ):
+        self.index, self.config, self.tokenizer = index, config, tokenizer
+        self.permits, self.weights, self.rollouts = permits, weights, rollouts
+        model = build_model(config.model, tokenizer.vocabulary)
+        self.engine = Engine(model, config.rollout, tokenizer.eos, config.run.seed)
+        self.version = -1
+        self._waiting: deque[Permit] = deque()
+        self._tokens = 0
+        self._seconds = {"idle": 0.0, "weights": 0.0, "generate": 0.0}
+
+    def run(self) -> None:
+        """Serve for ever; the owner of the process ends it."""
+        while True:
+            self.serve(timeout_s=1.0)
+
+    def serve(self, timeout_s: float) -> None:
+        """One turn: take permits, admit what fits, decode a chunk, hand finished groups on."""
+        self._take_permits(timeout_s)
+        self._admit()
+        started = time.perf_counter()
+        finished = self.engine.step()
+        self._seconds["generate"] += time.perf_counter() - started
+        if finished:
+            self.rollouts.put([self._group(sampled) for sampled in finished])
+
+    def stats(self) -> dict[str, float]:
+        """Running totals: tokens, seconds by cause, and the share of slot-steps that were live."""
+        steps = self.engine.slot_steps
+        return {
+            "tokens": self._tokens,
+            "slot_use": self.engine.live_slot_steps / steps if steps else 0.0,
+            **{f"{cause}_s": seconds for cause, seconds in self._seconds.items()},
+        }
+
+    def _take_permits(self, timeout_s: float) -> None:
+        if self._waiting:
+            return
+        started = time.perf_counter()
+        idle = not self.engine.busy
+        room = max(1, self.engine.free_slots // self.config.rollout.group_size)
+        if idle or self.engine.free_slots >= self.config.rollout.group_size:
+            self._waiting.extend(self.permits.get(room, timeout_s if idle else 0.0))
+        self._seconds["idle"] += time.perf_counter() - started
+
+    def _admit(self) -> None:
+        """Fill free slots with permits of the loaded version; swap weights only when all are empty.
+
+        Two policies never share the slots, so that a group is what its permit says.
+        """
+        if not self._waiting:
+            return
+        wanted = self._waiting[0].policy_version
+        if wanted != self.version:
+            if self.engine.busy:
+                return
+            started = time.perf_counter()
+            self.engine.load(self.weights.fetch(wanted, timeout_s=self.config.loop.wait_timeout_s))
+            self.version = wanted
+            self._seconds["weights"] += time.perf_counter() - started
+        fitting, free = [], self.engine.free_slots
+        while (
+            self._waiting
+            and self._waiting[0].policy_version == self.version
+            and self._waiting[0].siblings <= free
+        ):
+            permit = self._waiting.popleft()
+            free -= permit.siblings
+            fitting.append(permit)
+        self.engine.admit(fitting)
+
+    def _group(self, sampled: Sampled) -> RolloutGroup:
+        self._tokens += sum(len(tokens) for tokens in sampled.tokens)
+        return RolloutGroup(
+            permit=sampled.permit,
+            policy_version=self.version,
+            tokens=sampled.tokens,
+            logprobs=sampled.logprobs,
+            texts=tuple(self.tokenizer.decode(tokens) for tokens in sampled.tokens),
+            truncated=sampled.truncated,
+            actor=self.index,
+            finished_at=time.time(),
+        )

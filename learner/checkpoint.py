@@ -1,0 +1,115 @@
+"""Orbax checkpoints: state and ledger of one step together, the last few and the best kept.
+
+Every process of the learner calls every method equally often. Saving is asynchronous: the arrays
+are copied at once, the files are written behind the next steps and appear by rename.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from configs.errors import InputError
+
+_STORAGE_SIGNS = ("No space left", "RESOURCE_EXHAUSTED", "Read-only", "ermission denied", "quota")
+
+
+class Checkpoints:
+    """The checkpoints `folder/<step>/{state,ledger}` of one phase of a run."""
+
+    def __init__(self, folder: Path, keep_last: int, keep_best: int):
+        self.folder = folder.absolute()
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["reward"],
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        keep = policies.AnyPreservationPolicy([policies.LatestN(keep_last), best])
+        with _storage_errors(self.folder):
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=ocp.CheckpointManagerOptions(preservation_policy=keep)
+            )
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, ledger: dict, metrics: dict | None) -> None:
+        """Start writing a step. Raises InputError when it, or one before, cannot be stored."""
+        with _storage_errors(self.folder):
+            if self._manager.latest_step() == step:
+                return
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), ledger=ocp.args.JsonSave(ledger)
+                ),
+                metrics=metrics,
+            )
+
+    def wait(self) -> None:
+        """Until everything is on disk. Raises InputError when it could not be stored."""
+        with _storage_errors(self.folder):
+            self._manager.wait_until_finished()
+
+    def restore(self, step: int, abstract_state: Any) -> tuple[Any, dict]:
+        """State and ledger of a step, placed as `abstract_state` says.
+
+        Raises InputError naming the folder when it is damaged or of another model.
+        """
+        place = self.folder / str(step)
+        with _unreadable(place):
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract_state), ledger=ocp.args.JsonRestore()
+                ),
+            )
+        return restored["state"], restored["ledger"]
+
+    def close(self) -> None:
+        with _storage_errors(self.folder):
+            self._manager.close()
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """One tree, for good (the reference policy): not counted among the checkpoints."""
+    with _storage_errors(folder), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree)
+        checkpointer.wait_until_finished()
+
+
+def restore_tree(folder: Path, abstract: Any) -> Any:
+    with _unreadable(folder), ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), abstract)
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn what a full or read-only disk raises, here or in Orbax's threads, into an InputError."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        text = str(error)
+        reason = next((sign for sign in _STORAGE_SIGNS if sign in text), "")
+        if not reason:
+            raise
+        raise InputError(
+            f"checkpoints cannot be written to {folder}: {reason}. Free some space or give another "
+            "folder with --run; the last complete checkpoint is kept"
+        ) from error
+
+
+@contextmanager
+def _unreadable(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        raise InputError(
+            f"checkpoint {place} cannot be restored ({type(error).__name__}: {first_line}). It is "
+            "cut off, damaged or of another model: move that folder away to go on from an earlier "
+            "checkpoint, or give another folder with --run"
+        ) from error

@@ -1,0 +1,227 @@
+"""One process of the learner and its shards of the training state. No Ray in here.
+
+All processes run the same program: each method is called on every one of them, in the same order,
+with the same arguments.
+"""
+
+import hashlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from configs.errors import InputError
+from configs.schema import RunConfig
+from learner.batch import Batch, Demonstrations
+from learner.checkpoint import Checkpoints, restore_tree, save_tree
+from learner.policy.model import build_model, load_safetensors
+from learner.policy.sharding import ROWS, make_mesh
+from learner.step import (
+    TrainState,
+    abstract_state,
+    grpo_optimizer,
+    make_grpo_step,
+    make_sft_step,
+    sft_optimizer,
+)
+
+
+class LearnerHost:
+    """Trains the policy: a cold start on demonstrations, then GRPO against a frozen reference.
+
+    `checkpoints` is the run's checkpoint folder, seen by every host; `vocabulary` the ids of the
+    tokenizer when the model starts from scratch.
+    """
+
+    def __init__(
+        self, rank: int, world: int, config: RunConfig, checkpoints: Path, vocabulary: int
+    ):
+        self.rank, self.world, self.config, self.folder = rank, world, config, Path(checkpoints)
+        self.model = build_model(config.model, vocabulary, config.learner.remat)
+        self.state: TrainState  # from create_state on
+        self.reference: dict[str, jax.Array]  # from begin_grpo on, or restored
+        self._checkpoints: dict[str, Checkpoints] = {}
+
+    def coordinator_address(self, ip: str) -> str:
+        """`ip` with a free port of this host: where the processes of the slice meet."""
+        with socket.socket() as probe:
+            probe.bind((ip, 0))
+            return f"{ip}:{probe.getsockname()[1]}"
+
+    def join(self, coordinator: str) -> None:
+        """Become one process of the slice. Must come before anything else touches a device."""
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, self.world, self.rank, heartbeat_timeout_seconds=30)
+
+    def create_state(self) -> dict[str, Any]:
+        """Place the newest state of the run, or a fresh one.
+
+        Returns {"phase": "sft" or "grpo", "step", "ledger", "devices"}; the ledger is {} at first.
+        Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
+        """
+        learner = self.config.learner
+        self.mesh = make_mesh(learner)
+        self._check_rows()
+        self._optimizers = {
+            "sft": sft_optimizer(self.config.sft),
+            "grpo": grpo_optimizer(learner, self.config.loop.steps),
+        }
+        self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"])
+        self._grpo_step = make_grpo_step(self.model, self.config, self._optimizers["grpo"])
+        phase, step, ledger = self._restore() or self._begin()
+        return {
+            "phase": phase,
+            "step": step,
+            "ledger": ledger,
+            "devices": jax.device_count(),
+            "platform": jax.default_backend(),
+            "parameters": sum(x.size for x in self.state.params.values()),
+        }
+
+    def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
+        """Cold-start steps; returns their losses (nats per token)."""
+        losses = []
+        for batch in batches:
+            self.state, metrics = self._sft_step(self.state, self._place(batch))
+            losses.append(metrics["loss"])
+        return [float(loss) for loss in jax.device_get(losses)]
+
+    def begin_grpo(self) -> None:
+        """Freeze the present policy as the reference, and start with fresh optimizer moments."""
+        params = self.state.params
+        self.reference = jax.tree.map(lambda x: x.copy(), params)
+        save_tree(self.folder / "reference", self.reference)
+        self.state = TrainState(params, self._fresh_moments("grpo", params))
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimizer step on the global batch; returns its metrics."""
+        self.state, metrics = self._grpo_step(self.state, self.reference, self._place(batch))
+        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+    def export(self) -> dict[str, np.ndarray] | None:
+        """The policy for the rollout actors: whole arrays in the compute dtype, from rank 0.
+
+        bfloat16 travels as its bits (uint16): as ml_dtypes arrays they would be pickled by value.
+        """
+        arrays = self._whole(self.config.model.compute_dtype)
+        if arrays is None:
+            return None
+        return {n: x.view(np.uint16) if x.dtype.itemsize == 2 else x for n, x in arrays.items()}
+
+    def parameters_sha256(self) -> str:
+        """Of the float32 master parameters, ordered by name, from rank 0 ("" elsewhere)."""
+        arrays = self._whole("float32")
+        if arrays is None:
+            return ""
+        digest = hashlib.sha256()
+        for name in sorted(arrays):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        return digest.hexdigest()
+
+    def save(
+        self, phase: str, step: int, ledger: dict, metrics: dict[str, float], wait: bool
+    ) -> None:
+        """Checkpoint the state with the ledger; `wait`: until it is on disk."""
+        checkpoints = self._of(phase)
+        checkpoints.save(step, self.state, ledger, metrics)
+        if wait:
+            checkpoints.wait()
+
+    def close(self) -> None:
+        for checkpoints in self._checkpoints.values():
+            checkpoints.close()
+
+    def _restore(self) -> tuple[str, int, dict] | None:
+        if (self.folder / "reference").exists():
+            abstract = self._abstract("grpo")
+            self.reference = restore_tree(self.folder / "reference", abstract.params)
+            step = self._of("grpo").latest_step()
+            if step is None:  # stopped between the cold start and the first checkpoint
+                params = jax.tree.map(lambda x: x.copy(), self.reference)
+                self.state = TrainState(params, self._fresh_moments("grpo", params))
+                return "grpo", 0, {}
+            self.state, ledger = self._of("grpo").restore(step, abstract)
+            return "grpo", step, ledger
+        step = self._of("sft").latest_step()
+        if step is None:
+            return None
+        self.state, ledger = self._of("sft").restore(step, self._abstract("sft"))
+        return "sft", step, ledger
+
+    def _begin(self) -> tuple[str, int, dict]:
+        params = self._initial_params()
+        self.state = TrainState(params, self._fresh_moments("sft", params))
+        return "sft", 0, {}
+
+    def _initial_params(self) -> dict[str, jax.Array]:
+        weights = self.config.model.weights
+        abstract = self._abstract("sft").params
+        shardings = {name: x.sharding for name, x in abstract.items()}
+        if not weights:
+            return jax.jit(self.model.init, out_shardings=shardings)(self.config.run.seed)
+        trained = Path(weights) / "checkpoints" / "reference"
+        if trained.exists():
+            return restore_tree(trained, abstract)
+        if not list(Path(weights).glob("*.safetensors")):
+            raise InputError(
+                f"model.weights = {weights}: neither a folder with .safetensors files nor a run "
+                "folder with a finished cold start"
+            )
+        return jax.device_put(load_safetensors(self.model, weights, self.mesh), shardings)
+
+    def _fresh_moments(self, phase: str, params):
+        placed = jax.tree.map(lambda x: x.sharding, self._abstract(phase).optimizer)
+        return jax.jit(self._optimizers[phase].init, out_shardings=placed)(params)
+
+    def _abstract(self, phase: str) -> TrainState:
+        return abstract_state(self.model, self._optimizers[phase], self.mesh)
+
+    def _of(self, phase: str) -> Checkpoints:
+        if phase not in self._checkpoints:
+            section = self.config.checkpoint
+            keep_best = section.keep_best if phase == "grpo" else 0
+            self._checkpoints[phase] = Checkpoints(
+                self.folder / phase, section.keep_last, keep_best
+            )
+        return self._checkpoints[phase]
+
+    def _place(self, batch):
+        """Split the rows over the slice; a host uploads only those of its own devices."""
+        sharding = NamedSharding(self.mesh, ROWS)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
+        )
+
+    def _whole(self, dtype: str) -> dict[str, np.ndarray] | None:
+        replicated = NamedSharding(self.mesh, P())
+        gather = jax.jit(
+            lambda params: {name: x.astype(dtype) for name, x in params.items()},
+            out_shardings=replicated,
+        )
+        gathered = gather(self.state.params)  # a collective: every process takes part
+        if self.rank:
+            return None
+        return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}
+
+    def _check_rows(self) -> None:
+        config, mesh = self.config, self.mesh
+        splits = mesh.shape["data"] * mesh.shape["fsdp"]
+        counts = {
+            "loop.groups_per_step x rollout.group_size / learner.micro_batches": (
+                config.trained_groups * config.rollout.group_size // config.learner.micro_batches
+            ),
+        }
+        if config.sft.steps:
+            counts["sft.batch_size"] = config.sft.batch_size
+        for name, rows in counts.items():
+            if rows % splits:
+                raise InputError(
+                    f"{name} gives {rows} rows, which {splits} devices of the learner cannot share "
+                    "equally; change it or the number of hosts"
+                )

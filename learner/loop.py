@@ -1,0 +1,104 @@
+"""The training loop, whole, on one page. Knows neither Ray nor where the parts run."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from configs.schema import RunConfig
+from learner.batch import Batch, StepGroups, build_batch, select
+from learner.collect import Collector
+from learner.ledger import Ledger
+
+
+class Stop(Exception):
+    """Raised while waiting, to end training in good order: a signal, or the time budget."""
+
+
+class Learner(Protocol):
+    """What the loop needs of the learner: a `LearnerHost`, or a slice of them."""
+
+    def train_step(self, batch: Batch) -> dict[str, float]: ...
+
+    def export(self) -> Any: ...
+
+    def save(
+        self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
+    ) -> None: ...
+
+
+class Weights(Protocol):
+    """Where rollout actors find the policy."""
+
+    def publish(self, version: int, params: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """All that is known of a step once it is done."""
+
+    step: int
+    chosen: StepGroups
+    metrics: dict[str, float]  # from the learner
+    seconds: dict[str, float]  # by part: wait, build, update, publish
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop works with."""
+
+    learner: Learner
+    weights: Weights
+    collector: Collector
+    ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
+    check: Callable[[], None]  # raises Stop when it is time to end
+    report: Callable[[StepReport], None]
+
+
+def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]:
+    """Run until `loop.steps`, or until a Stop; returns the ledger and why training ended.
+
+    The checkpoint of the last step is on disk when it returns.
+    """
+    parts.weights.publish(ledger.step, parts.learner.export())
+    # permits that were outstanding when a run was cut off are asked again, of the present policy
+    parts.ask(ledger.outstanding, ledger.step)
+    reason, reward = "all steps done", None
+    try:
+        while ledger.step < config.loop.steps:
+            parts.check()
+            ledger, ahead = ledger.ask_ahead(config)
+            parts.ask(ahead, ledger.step)
+            report = _step(config, parts, ledger)
+            ledger, reward = report.ledger, {"reward": float(report.chosen.rewards.mean())}
+            parts.report(report)
+            if ledger.step % config.checkpoint.every_steps == 0:
+                parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=False)
+    except Stop as stop:
+        reason = str(stop)
+    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=True)
+    return ledger, reason
+
+
+def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        marks.append(time.perf_counter())
+
+    groups = parts.collector.take([("train", index) for index in ledger.next_prompts(config)])
+    mark()
+    chosen = select(groups, config, ledger.step + 1)
+    batch = build_batch(chosen, config)
+    mark()
+    metrics = parts.learner.train_step(batch)
+    mark()
+    ledger = ledger.after(chosen)
+    parts.weights.publish(ledger.step, parts.learner.export())
+    mark()
+    parts_of_step = ("wait", "build", "update", "publish")
+    seconds = dict(zip(parts_of_step, np.diff(marks).tolist(), strict=True))
+    return StepReport(ledger.step, chosen, metrics, seconds, ledger)
