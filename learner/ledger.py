@@ -67,8 +67,9 @@ class LedgerFile:
         os.replace(temporary, path)
         self._file = path.open("a")
 
-    def write(self, step: int, chosen: StepGroups) -> None:
-        self._file.write(json.dumps(step_entry(step, chosen)) + "\n")
+    def write(self, step: int, chosen: StepGroups, seconds: dict[str, float]) -> None:
+        entry = step_entry(step, chosen) | {"seconds": seconds}
+        self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -85,6 +86,9 @@ def step_entry(step: int, chosen: StepGroups) -> dict:
     judged = chosen.valid.sum(axis=1) >= 2
     return {
         "step": step,
+        "reward": float(chosen.rewards[chosen.valid].mean()) if chosen.valid.any() else None,
+        "samples": chosen.rewards.size,
+        "tokens": sum(len(row) for group in chosen.groups for row in group.rollout.tokens),
         "trained": indices(chosen.trained & judged),
         "dropped": {
             "narrow rewards": indices(~chosen.trained & judged),

@@ -1,0 +1,84 @@
+"""Everything about data that must be right before anything is started: files, rows, tokenizer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from actors.data.feed import render
+from actors.data.synthetic import write_synthetic
+from actors.data.tables import check_prompt_lengths, load_table
+from configs.run_folder import RunFolder
+from configs.schema import RunConfig
+from learner.policy.tokenizer import Tokenizer, train_tokenizer
+
+SYNTHETIC = "synthetic"
+_ROWS_FOR_TOKENIZER = 4000  # more change no piece of a vocabulary of a few hundred
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The checked data of a run."""
+
+    train: pa.Table
+    heldout: pa.Table
+    tokenizer: Tokenizer
+
+
+def prepare(folder: RunFolder, config: RunConfig) -> Corpus:
+    """Write what is synthetic, read and check every row, make or load the tokenizer.
+
+    Raises InputError for a file, a row or a prompt that cannot be used.
+    """
+    train_path, heldout_path = data_paths(folder.data, config)
+    train, heldout = load_table(train_path), load_table(heldout_path)
+    tokenizer = _tokenizer(folder.tokenizer_file, train, config)
+    prefix = config.data.template
+
+    def count(prompt: str) -> int:
+        return len(tokenizer.encode_prompt(prefix.replace("{prompt}", prompt)))
+
+    for table, path in ((train, train_path), (heldout, heldout_path)):
+        check_prompt_lengths(table, path, count, config.rollout.max_prompt_tokens)
+    return Corpus(train, heldout, tokenizer)
+
+
+def data_paths(folder: Path, config: RunConfig) -> tuple[Path, Path]:
+    """The two files; the synthetic ones are written on first use, from the run's seed."""
+    data, sft = config.data, config.sft
+    written = folder / "train.parquet", folder / "heldout.parquet"
+    if SYNTHETIC in (data.train, data.heldout) and not all(path.exists() for path in written):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_synthetic(
+            folder,
+            rows=data.synthetic_rows,
+            heldout_rows=data.synthetic_heldout_rows,
+            seed=config.run.seed,
+            clean=sft.clean,
+            slips=sft.slips,
+        )
+    return (
+        written[0] if data.train == SYNTHETIC else Path(data.train),
+        written[1] if data.heldout == SYNTHETIC else Path(data.heldout),
+    )
+
+
+def _tokenizer(path: Path, train: pa.Table, config: RunConfig) -> Tokenizer:
+    if config.model.tokenizer:
+        return Tokenizer.load(config.model.tokenizer)
+    if path.exists():
+        return Tokenizer.load(path)
+    tokenizer = train_tokenizer(_texts(train, config), config.model.tokenizer_pieces)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(tokenizer.model)
+    temporary.replace(path)
+    return tokenizer
+
+
+def _texts(table: pa.Table, config: RunConfig) -> Iterator[str]:
+    columns = table.select(["prompt", "reasoning", "answer"])
+    for batch in columns.slice(0, _ROWS_FOR_TOKENIZER).to_batches(max_chunksize=512):
+        for row in batch.to_pylist():
+            yield config.data.template.replace("{prompt}", row["prompt"])
+            yield render(row["reasoning"], row["answer"])

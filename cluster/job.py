@@ -1,0 +1,131 @@
+"""One run on Ray: starts the pools, wires them with queues, and hands out the parts of the loop."""
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from actors.data.feed import PermitFeed
+from actors.data.prepare import Corpus
+from actors.evaluate import Evaluation
+from actors.judge import JudgeActor
+from actors.rollout import RolloutActor
+from cluster.connect import Connection
+from cluster.learner_slice import LearnerSlice
+from cluster.placement import Plan
+from cluster.queues import GroupQueue
+from cluster.weights import WeightStore
+from cluster.workers import start_workers
+from configs.run_folder import RunFolder
+from configs.schema import RunConfig
+from learner.collect import Collector
+from learner.host import LearnerHost
+
+_QUEUE_CHECK_S = 2.0  # depths are sampled, not followed: a call costs about a millisecond
+
+
+class Job:
+    """The actors of a run. Use as a context manager: leaving it ends them.
+
+    `check` raises to end a wait: see `learner.collect.Collector`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        corpus: Corpus,
+        plan: Plan,
+        connection: Connection,
+        check: Callable[[], None],
+    ):
+        self.config, self.folder, self.corpus = config, folder, corpus
+        self.plan, self.connection = plan, connection
+        self._check_stop = check
+        self._depths: dict[str, float] = {}
+        self._depths_at = 0.0
+        nodes = connection.nodes
+        self.permits, self.rollouts, self.scored = (GroupQueue(nodes[0]) for _ in range(3))
+        self.weights = WeightStore(keep=config.loop.max_staleness + 2, node_id=nodes[0])
+        rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
+        self.pools = [
+            start_workers(
+                RolloutActor,
+                plan.rollout,
+                connection,
+                args=rollout_args,
+                env=worker_env(config.rollout.threads, connection),
+                name="rollout",
+            ),
+            start_workers(
+                JudgeActor,
+                plan.judge,
+                connection,
+                args=(config, self.rollouts, self.scored),
+                env=worker_env(1, connection),
+                name="judge",
+            ),
+        ]
+        # the pools start up while the learner does
+        self.learner = LearnerSlice(
+            LearnerHost,
+            plan.learner,
+            connection,
+            args=(config, folder.checkpoints, corpus.tokenizer.vocabulary),
+            env=worker_env(config.learner.threads, connection),
+        )
+        self.collector = Collector(self.scored, self.check, config.loop.wait_timeout_s)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.learner.close()
+        for pool in self.pools:
+            pool.kill()
+
+    def check(self) -> None:
+        """Raise when a worker died, or when it is time to stop."""
+        for pool in self.pools:
+            pool.raise_if_stopped()
+        self._check_stop()
+
+    def feed(self, consumed: int) -> PermitFeed:
+        """The training stream behind the prompts that were used up."""
+        corpus = self.corpus
+        return PermitFeed(corpus.train, corpus.tokenizer, self.config, self.permits, consumed)
+
+    def evaluation(self) -> Evaluation:
+        corpus = self.corpus
+        return Evaluation(corpus.heldout, corpus.tokenizer, self.config, self.permits)
+
+    def queue_scalars(self) -> dict[str, float]:
+        """Depth of each queue, at most `_QUEUE_CHECK_S` old."""
+        if time.monotonic() - self._depths_at > _QUEUE_CHECK_S:
+            queues = {"permits": self.permits, "rollouts": self.rollouts, "scored": self.scored}
+            self._depths = {
+                f"queue/depth_{name}": float(queue.stats()["depth"])
+                for name, queue in queues.items()
+            }
+            self._depths_at = time.monotonic()
+        return self._depths
+
+    def placed(self) -> dict[str, Sequence[str]]:
+        """Which node did what, for the summary."""
+        names = self.connection.names
+        return {
+            role: [names[host] for host in getattr(self.plan, role)]
+            for role in ("learner", "rollout", "judge")
+        }
+
+
+def worker_env(threads: int, connection: Connection) -> dict[str, str]:
+    """Environment of an actor process: its share of the cores, and a share of a local GPU."""
+    env = {"PJRT_NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
+    if connection.local:
+        # several processes of this machine may use one accelerator
+        env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if connection.local and len(connection.nodes) > 1:
+        env["JAX_PLATFORMS"] = "cpu"  # simulated hosts have no accelerator of their own
+    return env

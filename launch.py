@@ -1,0 +1,200 @@
+"""Showwork: teach a language model to show its work, with GRPO on Ray and JAX.
+
+  launch.py                         the demo: cold start, GRPO, evaluation before and after
+  launch.py --hosts 4               the same on four (local) hosts
+  launch.py train --config FILE --run DIR loop.steps=200
+                                    train; the same --run again resumes
+  launch.py sft --config FILE       the cold start alone; its folder serves as model.weights
+  launch.py eval --run DIR          evaluate the newest checkpoint of a run
+  launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
+
+Any setting of the configuration can be given as section.key=value.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from configs.errors import InputError
+from configs.load import load
+from configs.schema import RunConfig
+
+COMMANDS = ("train", "sft", "eval", "data")
+DEMO = Path(__file__).parent / "configs" / "demo.toml"
+
+
+class Stopper:
+    """Turns SIGINT, SIGTERM and the end of the time budget into a Stop between two steps.
+
+    While `deferring`, a signal is only noted, so that the loop can save and leave; before there is
+    anything to save, and at a second signal, it interrupts at once.
+    """
+
+    def __init__(self, deadline: float):
+        self.deadline = deadline  # seconds of time.monotonic()
+        self.signal: signal.Signals | None = None
+        self.deferring = False
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def check(self) -> None:
+        """Raise Stop when it is time to end."""
+        from learner.loop import Stop
+
+        if self.signal:
+            raise Stop(f"stopped by {self.signal.name}")
+        if time.monotonic() > self.deadline:
+            raise Stop("time budget used up (loop.time_budget_s)")
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.signal or not self.deferring:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+        print(f"{self.signal.name}: saving, then leaving (again: leave now)", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code (0; 2 for bad input; 128 + number for a signal)."""
+    started = time.monotonic()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] not in (*COMMANDS, "-h", "--help"):
+        argv.insert(0, "train")
+    try:
+        args = parse(argv)
+        return args.command(args, started)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="{train,sft,eval,data}")
+    for name, command, text in (
+        ("train", train, "cold start where needed, then GRPO; evaluates before and after"),
+        ("sft", sft, "the cold start alone"),
+        ("eval", evaluate, "evaluate the newest checkpoint of --run on the held-out rows"),
+        ("data", data, "write the synthetic data set"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        if name == "data":
+            sub.add_argument("folder", nargs="?", default="data", help="default: data")
+        else:
+            sub.add_argument(
+                "--hosts",
+                type=int,
+                default=1,
+                help="hosts of the run (default 1); with no cluster to join, local Ray nodes",
+            )
+            sub.add_argument(
+                "--run",
+                type=Path,
+                default=None,
+                help="run folder (default: a new one below runs/); an existing one is resumed",
+            )
+        sub.add_argument(
+            "--config",
+            type=Path,
+            default=None,
+            help=f"default: {DEMO.relative_to(DEMO.parents[1])}",
+        )
+        sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
+    args = parser.parse_args(argv)
+    if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
+        args.overrides.insert(0, args.folder)
+        args.folder = "data"
+    if getattr(args, "hosts", 1) < 1:
+        raise InputError(f"--hosts = {args.hosts}: a run needs at least 1 host")
+    return args
+
+
+def train(args: argparse.Namespace, started: float) -> int:
+    from cluster.run import train_run
+
+    config = load(args.config or DEMO, args.overrides)
+    return _on_cluster(args, config, started, train_run)
+
+
+def sft(args: argparse.Namespace, started: float) -> int:
+    from cluster.run import sft_run
+
+    config = load(args.config or DEMO, args.overrides)
+    if not config.sft.steps:
+        raise InputError("sft.steps = 0: there is no cold start to run; give sft.steps=600, say")
+    return _on_cluster(args, config, started, sft_run)
+
+
+def evaluate(args: argparse.Namespace, started: float) -> int:
+    from cluster.run import eval_run
+
+    if args.run is None:
+        raise InputError("eval needs --run DIR, the folder of the run to evaluate")
+    written = args.run / "config.toml"
+    if args.config is None and not written.exists():
+        raise InputError(f"--run {args.run}: no run folder, {written} is missing")
+    config = load(args.config or written, args.overrides)
+    return _on_cluster(args, config, started, eval_run)
+
+
+def data(args: argparse.Namespace, started: float) -> int:
+    from actors.data.prepare import data_paths
+
+    overrides = ["data.train=synthetic", "data.heldout=synthetic", *args.overrides]
+    config = load(args.config or DEMO, overrides)
+    folder = Path(args.folder)
+    if any(folder.glob("*.parquet")):
+        raise InputError(f"{folder} holds Parquet files already: give another folder")
+    for path in data_paths(folder, config):
+        print(path)
+    return 0
+
+
+def _on_cluster(
+    args: argparse.Namespace, config: RunConfig, started: float, command: Callable
+) -> int:
+    """Prepare everything that can be wrong, then start Ray and run `command` on it."""
+    from actors.data.prepare import prepare
+    from cluster.connect import connect
+    from cluster.job import Job
+    from cluster.placement import plan
+    from configs.run_folder import open_run
+
+    planned = plan(args.hosts, config)
+    folder = open_run(args.run or new_run_folder(args.config or DEMO), config)
+    print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
+    corpus = prepare(folder, config)
+    print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
+    print("\n".join(planned.lines()), flush=True)
+    stopper = Stopper(started + config.loop.time_budget_s)
+    with connect(args.hosts, planned) as connection:
+        stopper.install()  # Ray installs handlers of its own when it starts
+        with Job(config, folder, corpus, planned, connection, stopper.check) as job:
+            return command(job, stopper)
+
+
+def new_run_folder(config_file: Path) -> Path:
+    """The next free `runs/<configuration>-<number>`."""
+    number = 1
+    while (folder := Path("runs") / f"{config_file.stem}-{number:03d}").exists():
+        number += 1
+    return folder
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # leave at once: Ray's threads may wait on processes that are gone already
+    os._exit(code)

@@ -1,0 +1,109 @@
+"""What a step looks like as scalars. Pure functions of the step's report; numpy only."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from cluster.messages import ScoredGroup
+from configs.schema import RunConfig
+from learner.loop import StepReport
+
+
+def scalars(report: StepReport, config: RunConfig, now: float) -> dict[str, float]:
+    """All TensorBoard scalars that the step itself tells. `now`: seconds since the epoch."""
+    groups = report.chosen.groups
+    step_s = sum(report.seconds.values())
+    return (
+        reward_scalars(report)
+        | grpo_scalars(report, config)
+        | rollout_scalars(groups, step_s)
+        | judge_scalars(groups)
+        | policy_scalars(groups, report.step - 1)
+        | {f"time/{part}_s": seconds for part, seconds in report.seconds.items()}
+        | {
+            "time/step_s": step_s,
+            "queue/age_s": float(np.mean([now - group.finished_at for group in groups])),
+        }
+    )
+
+
+def reward_scalars(report: StepReport) -> dict[str, float]:
+    """Mean reward, its spread inside groups, and the mean of each part."""
+    chosen = report.chosen
+    values = chosen.rewards[chosen.valid]
+    parts: dict[str, list[float]] = defaultdict(list)
+    for group in chosen.groups:
+        for verdict in group.verdicts:
+            for name, value in verdict.parts.items():
+                parts[name].append(value)
+    spread = np.where(chosen.valid, chosen.rewards, np.nan)
+    return {
+        "reward/mean": float(values.mean()) if values.size else float("nan"),
+        "reward/group_std": float(np.nanmean(np.nanstd(spread, axis=1))) if values.size else 0.0,
+        **{f"reward/{name}": float(np.mean(values)) for name, values in parts.items()},
+    }
+
+
+def grpo_scalars(report: StepReport, config: RunConfig) -> dict[str, float]:
+    """What the update said, and how much signal its groups carried."""
+    chosen = report.chosen
+    flat = np.ptp(chosen.rewards, axis=1) < 1e-6
+    learner = config.learner
+    return {
+        **{f"grpo/{name}": value for name, value in report.metrics.items()},
+        "grpo/advantage_abs": float(np.abs(chosen.advantages[chosen.trained]).mean()),
+        "grpo/flat_groups": float(flat.mean()),
+        "grpo/trained_groups": float(chosen.trained.sum()),
+        "grpo/grad_clipped": float(report.metrics["grad_norm"] > learner.max_grad_norm),
+    }
+
+
+def rollout_scalars(groups: Iterable[ScoredGroup], step_s: float) -> dict[str, float]:
+    """Sampled tokens per second of wall time, in all and by actor; lengths; the truncated share."""
+    tokens_of: dict[int, int] = defaultdict(int)
+    lengths, truncated = [], []
+    for group in groups:
+        here = [len(tokens) for tokens in group.rollout.tokens]
+        lengths.extend(here)
+        truncated.extend(group.rollout.truncated.tolist())
+        tokens_of[group.rollout.actor] += sum(here)
+    per_actor = {
+        f"rollout/tokens_per_s/actor_{actor}": tokens / step_s
+        for actor, tokens in sorted(tokens_of.items())
+    }
+    return per_actor | {
+        "rollout/tokens_per_s": sum(lengths) / step_s,
+        "rollout/length": float(np.mean(lengths)),
+        "rollout/length_max": float(max(lengths)),
+        "rollout/truncated": float(np.mean(truncated)),
+    }
+
+
+def judge_scalars(groups: Iterable[ScoredGroup]) -> dict[str, float]:
+    """Seconds a judge spends on a group, and the share of abstentions."""
+    groups = list(groups)
+    seconds = [group.judge_s for group in groups]
+    abstained = [bool(verdict.abstained) for group in groups for verdict in group.verdicts]
+    return {
+        "judge/group_s": float(np.mean(seconds)),
+        "judge/group_s_p95": float(np.quantile(seconds, 0.95)),
+        "judge/abstained": float(np.mean(abstained)),
+    }
+
+
+def policy_scalars(groups: Iterable[ScoredGroup], version: int) -> dict[str, float]:
+    """How many updates the policy was ahead of the one that sampled, when it trained on a group."""
+    ages = [version - group.rollout.policy_version for group in groups]
+    return {
+        "policy/version": float(version + 1),
+        "policy/staleness": float(np.mean(ages)),
+        "policy/staleness_max": float(max(ages)),
+    }
+
+
+def bottleneck(seconds: dict[str, float], rollouts_waiting: int) -> str:
+    """The part that the step waited for: "learner", or the pool that groups are missing from."""
+    if seconds["wait"] < 0.5 * sum(seconds.values()):
+        return "learner"
+    return "judge" if rollouts_waiting else "rollout"
