@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from actors.data.feed import demonstration_batches

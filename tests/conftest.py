@@ -1,0 +1,10 @@
+"""Every test sees a mesh of 4 CPU devices, none needs its own process."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
