@@ -8,7 +8,7 @@ from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup, Verdic
 from configs.schema import RunConfig
 from learner.policy.model import build_model
 
-VOCABULARY = 37
+VOCABULARY = 36
 
 
 def make_config(**sections) -> RunConfig:
@@ -17,9 +17,9 @@ def make_config(**sections) -> RunConfig:
             "layers": 2,
             "embed_dim": 16,
             "hidden_dim": 32,
-            "heads": 2,
-            "kv_heads": 1,
-            "head_dim": 8,
+            "heads": 4,
+            "kv_heads": 2,
+            "head_dim": 4,
         },
         "rollout": {
             "group_size": 4,
@@ -30,7 +30,7 @@ def make_config(**sections) -> RunConfig:
             "chunk": 4,
         },
         "loop": {"groups_per_step": 2, "steps": 8},
-        "learner": {"logits_chunk": 16, "learning_rate": 1e-2, "warmup_steps": 0},
+        "learner": {"logits_chunk": 16, "learning_rate": 1e-3, "warmup_steps": 0},
         "sft": {"batch_size": 8},
     }
     for name, values in sections.items():

@@ -35,7 +35,7 @@ def run(engine, permits):
 
 def prompts(count):
     rng = np.random.default_rng(0)
-    return [tuple(rng.integers(4, 37, rng.integers(1, 9))) for _ in range(count)]
+    return [tuple(rng.integers(4, 36, rng.integers(1, 9))) for _ in range(count)]
 
 
 def test_logprobs_equal_the_forward_pass(engine, model, config, params):
@@ -86,9 +86,9 @@ def test_greedy_takes_the_likeliest_token(engine, model, params):
     first = run(engine, [make_permit(7, (9, 4, 11), siblings=1, temperature=0.0)])[7]
     np.testing.assert_array_equal(sampled.tokens[0], first.tokens[0])
     batch = type("Rows", (), {
-        "tokens": np.tile(pad([permit.tokens], 4), (37, 1)),
-        "prompt_lengths": np.full(37, 3),
-        "completions": np.arange(37)[:, None],
+        "tokens": np.tile(pad([permit.tokens], 4), (36, 1)),
+        "prompt_lengths": np.full(36, 3),
+        "completions": np.arange(36)[:, None],
     })  # fmt: skip
     logprobs, _ = completion_logprobs(model, params, batch, 1.0, chunk=64)
     assert sampled.tokens[0][0] == int(np.asarray(logprobs)[:, 0].argmax())
@@ -99,14 +99,14 @@ def test_sampling_follows_the_distribution(engine, model, params):
     permits = [make_permit(i, (9, 4), siblings=8) for i in range(250)]
     first = [int(t[0]) for s in run(engine, permits).values() for t in s.tokens]
     batch = type("Rows", (), {
-        "tokens": np.tile(pad([permits[0].tokens], 3), (37, 1)),
-        "prompt_lengths": np.full(37, 2),
-        "completions": np.arange(37)[:, None],
+        "tokens": np.tile(pad([permits[0].tokens], 3), (36, 1)),
+        "prompt_lengths": np.full(36, 2),
+        "completions": np.arange(36)[:, None],
     })  # fmt: skip
     expected = 2000 * np.exp(
         np.asarray(completion_logprobs(model, params, batch, 1.0, 64)[0])[:, 0]
     )
-    seen = np.bincount(first, minlength=37)
+    seen = np.bincount(first, minlength=36)
     usual = expected > 5
     chi_square = ((seen - expected)[usual] ** 2 / expected[usual]).sum()
     assert chi_square < usual.sum() + 5 * np.sqrt(2 * usual.sum())

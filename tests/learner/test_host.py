@@ -1,0 +1,134 @@
+"""One learner process: cold start, GRPO steps, checkpoints; resumed it goes on bit for bit."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs.errors import InputError
+from learner.batch import Demonstrations, build_batch, select
+from learner.checkpoint import Checkpoints
+from learner.host import LearnerHost
+from tests.learner.conftest import VOCABULARY, make_config, make_group
+
+CONFIG = make_config(
+    sft={"steps": 4, "warmup_steps": 0, "batch_size": 8, "optimizer": "adamw"},
+    checkpoint={"keep_last": 2, "keep_best": 1},
+)
+
+
+def batch(step):
+    rng = np.random.default_rng(step)
+    groups = [make_group(n, rng.normal(size=4).tolist(), seed=step) for n in range(2)]
+    return build_batch(select(groups, CONFIG, step), CONFIG)
+
+
+def demonstrations():
+    tokens = np.random.default_rng(0).integers(4, VOCABULARY, (8, 18)).astype(np.int32)
+    weights = np.full((8, 10), 1 / 80, np.float32)
+    return Demonstrations(tokens, np.full(8, 8, np.int32), tokens[:, 8:], weights)
+
+
+def host(folder, config=CONFIG):
+    learner = LearnerHost(0, 1, config, folder, VOCABULARY)
+    return learner, learner.create_state()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with a cold start and four GRPO steps, checkpointed after 0, 2, 3 and 4."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    learner, begun = host(folder)
+    assert (begun["phase"], begun["step"]) == ("sft", 0)
+    learner.sft_steps([demonstrations()] * 2)
+    learner.save("sft", 2, {}, None, wait=True)
+    learner.sft_steps([demonstrations()] * 2)
+    learner.begin_grpo()
+    hashes = {0: learner.parameters_sha256()}
+    for step, reward in ((1, 0.1), (2, 0.9), (3, 0.2), (4, 0.3)):
+        learner.train_step(batch(step))
+        hashes[step] = learner.parameters_sha256()
+        if step > 1:
+            learner.save("grpo", step, {"step": step}, {"reward": reward}, wait=True)
+    learner.close()
+    return folder, hashes
+
+
+def test_a_resumed_run_is_the_same_run(run, tmp_path):
+    folder, hashes = run
+    shutil.copytree(folder, tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / "grpo" / "4")
+    learner, begun = host(tmp_path / "c")
+    assert begun["phase"] == "grpo" and begun["step"] == 3 and begun["ledger"] == {"step": 3}
+    assert learner.parameters_sha256() == hashes[3]
+    learner.train_step(batch(4))
+    assert learner.parameters_sha256() == hashes[4]
+    learner.close()
+
+
+def test_the_last_and_the_best_are_kept(run):
+    kept = sorted(int(path.name) for path in (run[0] / "grpo").iterdir() if path.name.isdigit())
+    assert kept == [2, 3, 4]  # the last two, and step 2 with the highest reward
+
+
+def test_an_interrupted_cold_start_goes_on(run, tmp_path):
+    folder, hashes = run
+    shutil.copytree(folder / "sft", tmp_path / "c" / "sft")
+    learner, begun = host(tmp_path / "c")
+    assert (begun["phase"], begun["step"]) == ("sft", 2)
+    learner.sft_steps([demonstrations()] * 2)
+    assert learner.parameters_sha256() == hashes[0]
+    learner.close()
+
+
+def test_a_finished_cold_start_serves_as_weights(run, tmp_path):
+    folder, hashes = run
+    (tmp_path / "first").mkdir()
+    shutil.copytree(folder, tmp_path / "first" / "checkpoints")
+    config = make_config(model={"weights": str(tmp_path / "first")})
+    learner, begun = host(tmp_path / "second", config)
+    assert (begun["phase"], begun["step"]) == ("sft", 0)
+    assert learner.parameters_sha256() == hashes[0]
+    learner.close()
+
+
+def test_the_exported_policy_is_the_trained_one(run):
+    learner, _ = host(run[0])
+    exported = learner.export()
+    assert exported is not None
+    for name, value in exported.items():
+        np.testing.assert_array_equal(value, learner.state.params[name])
+    learner.close()
+
+
+def test_a_damaged_checkpoint_is_named(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "c")
+    for file in (tmp_path / "c" / "grpo" / "4" / "state").rglob("*"):
+        if file.is_file() and file.stat().st_size > 1000:
+            file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"grpo/4 cannot be restored .* earlier checkpoint"):
+        host(tmp_path / "c")
+
+
+def test_a_full_disk_is_an_input_error(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "c", 1, 0)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints._manager, "save", full)
+    with pytest.raises(InputError, match="cannot be written .* No space left.* --run"):
+        checkpoints.save(1, {"x": jax.numpy.zeros(3)}, {}, None)
+
+
+def test_weights_that_are_none_are_refused(tmp_path):
+    config = make_config(model={"weights": str(tmp_path)})
+    with pytest.raises(InputError, match="neither a folder with .safetensors files nor a run"):
+        host(tmp_path / "c", config)
+
+
+def test_rows_that_devices_cannot_share_are_refused(tmp_path):
+    config = make_config(loop={"groups_per_step": 1}, rollout={"group_size": 3})
+    with pytest.raises(InputError, match="gives 3 rows, which 4 devices"):
+        host(tmp_path / "c", config)
