@@ -95,9 +95,11 @@ def build_model(
 ) -> PolicyModel:
     """The model of a configuration, abstractly: no memory is taken for weights.
 
-    `vocabulary`: ids of the tokenizer, for a model from scratch; presets bring their own number.
+    `vocabulary`: ids of the tokenizer. Presets have a number of their own, which for Gemma2
+    is 128 more than the published weights have; the tokenizer's wins.
     """
     config = _gemma_config(section, vocabulary)
+    config.num_embed = vocabulary or config.num_embed
     config.remat_config = _REMAT[remat]
     module = nnx.eval_shape(lambda: gemma.Gemma(config, rngs=nnx.Rngs(params=0)))
     graph, state = nnx.split(module)
