@@ -184,9 +184,8 @@ class Engine:
 
 def completion_keys(seed: int, permit: Permit) -> np.ndarray:
     """[G, 2] uint32: one random key for each sibling, a function of seed, stream and index only."""
-    return np.asarray(
-        _completion_keys(seed, zlib.crc32(permit.stream.encode()), permit.index, permit.siblings)
-    )
+    stream = np.uint32(zlib.crc32(permit.stream.encode()))
+    return np.asarray(_completion_keys(seed, stream, permit.index, permit.siblings))
 
 
 @partial(jax.jit, static_argnums=3)
