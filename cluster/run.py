@@ -128,7 +128,7 @@ def _begin(job: Job, stopper: Stopping) -> dict[str, Any]:
 def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
     config, corpus = job.config, job.corpus
     batches = demonstration_batches(corpus.train, corpus.tokenizer, config, done)
-    with Progress(config.sft.steps, what="cold start") as progress:
+    with Progress("cold start", config.sft.steps, done) as progress:
         cold_start(
             config,
             job.learner,
@@ -141,17 +141,16 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
 
 def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
-    recorder = Recorder(folder, config)
-    recorder.discard_after(ledger.step)
+    recorder = Recorder(folder, config, ledger.step)
     history = LedgerFile(folder.ledger_file, ledger.step)
-    with Progress(config.loop.steps, what="grpo") as progress:
+    with Progress("grpo", config.loop.steps, ledger.step) as progress:
 
         def report(done: StepReport) -> None:
             history.write(done.step, done.chosen, done.seconds)
             _record(job, recorder, done)
             progress.update(done.step, **_progress_fields(job, done))
             if done.step % config.checkpoint.every_steps == 0:
-                recorder.flush(done.step)
+                recorder.flush()
 
         parts = Parts(
             learner=job.learner,
@@ -162,7 +161,7 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
             report=report,
         )
         ledger, reason = train(config, parts, ledger)
-    recorder.flush(ledger.step)
+
     recorder.close()
     history.close()
     return ledger, reason
@@ -175,7 +174,7 @@ def _record(job: Job, recorder: Recorder, done: StepReport) -> None:
     if done.step == 1 or done.step % _TRACES_EVERY == 0:
         texts = {"traces/first_of_step": trace_markdown(chosen.groups[0], 0)}
     recorder.step(done.step, values, texts)
-    recorder.groups(done.step, chosen.groups, chosen.advantages, chosen.trained.tolist())
+    recorder.groups(done.step, chosen.groups, chosen.advantages, chosen.trained)
 
 
 def _progress_fields(job: Job, done: StepReport) -> dict[str, Any]:

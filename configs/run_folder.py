@@ -1,0 +1,105 @@
+"""The folder of a run: where its files lie, and whether it may be used."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import InputError
+from configs.load import differences, dump, load
+from configs.schema import RunConfig
+
+MAY_DIFFER = (
+    *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
+    *("rollout.actors", "judge.actors", "checkpoint.", "eval."),
+)
+"""Settings that do not change what a step computes, only how many there are, how fast and what is
+kept of them: a run may be resumed with others. (`loop.steps` also stretches the learning-rate
+schedule.)"""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; `path` is absolute."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.path / "ledger.jsonl"
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.path / "tokenizer.model"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+
+def open_run(path: Path, config: RunConfig) -> RunFolder:
+    """A new run folder, or that of the same run to go on with.
+
+    Raises InputError when it belongs to another run or to something else, or cannot be written.
+    """
+    folder = RunFolder(path.absolute())
+    if folder.config_file.exists():
+        _check_same(folder, config)
+    elif path.is_dir() and any(path.iterdir()):
+        raise InputError(
+            f"--run {path}: the folder is not empty and holds no run (no config.toml); "
+            "give a new one"
+        )
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.config_file, dump(config))
+    except OSError as error:
+        raise InputError(
+            f"--run {path}: cannot be written ({error.strerror}); give another folder"
+        ) from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """By rename: a reader sees the old file or the new one, never half of one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _check_same(folder: RunFolder, config: RunConfig) -> None:
+    changed = [
+        line
+        for line in differences(load(folder.config_file), config)
+        if not line.startswith(MAY_DIFFER)
+    ]
+    if changed:
+        raise InputError(
+            "\n  ".join([f"--run {folder.path} was made with other settings:", *changed])
+            + "\n  Give the same settings to go on with it, or another folder for a new run."
+        )

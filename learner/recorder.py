@@ -1,0 +1,139 @@
+"""What a run leaves behind for people: TensorBoard, and every rollout as Parquet."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tensorboardX import SummaryWriter
+
+from cluster.messages import ScoredGroup
+from configs.load import dump
+from configs.run_folder import RunFolder
+from configs.schema import RunConfig
+
+PARTS = (
+    "reasoning_quality",
+    "answer_correctness",
+    "trace_coherence",
+    "step_clarity",
+    "missing_tags",
+    "repetition",
+    "length_bonus",
+)
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("stream", pa.string()),
+        ("index", pa.int64()),
+        ("question_id", pa.string()),
+        ("domain", pa.string()),
+        ("sibling", pa.int32()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("reward", pa.float32()),
+        *((f"part_{name}", pa.float32()) for name in PARTS),
+        ("abstained", pa.string()),
+        ("advantage", pa.float32()),
+        ("trained", pa.bool_()),
+        ("policy_version", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("actor", pa.int32()),
+        ("judge", pa.int32()),
+    ]
+)
+
+
+class Recorder:
+    """Scalars and texts to `tensorboard/`, rollouts to `rollouts/<first>-<last>.parquet`.
+
+    Rollouts are written when the run checkpoints: a run that is cut off repeats the steps since its
+    last checkpoint, so their rows must not be there twice. `resumed_step`: rows behind it, of an
+    earlier sitting, are dropped.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, resumed_step: int):
+        self._folder = folder.rollouts
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob("*.parquet"):
+            if int(path.stem.split("-")[0]) > resumed_step:
+                path.unlink()
+        # events behind the resumed step are repeated: TensorBoard shows the newer ones
+        self._board = SummaryWriter(
+            str(folder.tensorboard), purge_step=resumed_step + 1, flush_secs=10
+        )
+        self._board.add_text("hyperparameters", f"```toml\n{dump(config)}\n```", resumed_step)
+        self._rows: list[dict[str, Any]] = []
+
+    def step(self, step: int, scalars: Mapping[str, float], texts: Mapping[str, str]) -> None:
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        for name, text in texts.items():
+            self._board.add_text(name, text, step)
+
+    def groups(
+        self,
+        step: int,
+        groups: Sequence[ScoredGroup],
+        advantages_PG: np.ndarray,
+        trained_P: np.ndarray,
+    ) -> None:
+        """Keep the rollouts of a step until the next flush."""
+        for group, advantages_G, trained in zip(groups, advantages_PG, trained_P, strict=True):
+            for sibling, advantage in enumerate(advantages_G):
+                row = rollout_row(group, sibling)
+                row |= {"step": step, "advantage": float(advantage), "trained": bool(trained)}
+                self._rows.append(row)
+
+    def flush(self) -> None:
+        """Write what was kept, by rename."""
+        self._board.flush()
+        if not self._rows:
+            return
+        first, last = self._rows[0]["step"], self._rows[-1]["step"]
+        path = self._folder / f"{first:06d}-{last:06d}.parquet"
+        unfinished = path.with_suffix(".tmp")
+        pq.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), unfinished)
+        unfinished.replace(path)
+        self._rows = []
+
+    def close(self) -> None:
+        self.flush()
+        self._board.close()
+
+
+def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:
+    """One completion with all that is known of it."""
+    rollout, permit, verdict = group.rollout, group.rollout.permit, group.verdicts[sibling]
+    return {
+        "stream": permit.stream,
+        "index": permit.index,
+        "question_id": permit.question.id,
+        "domain": permit.question.domain,
+        "sibling": sibling,
+        "prompt": permit.question.prompt,
+        "text": rollout.texts[sibling],
+        "tokens": rollout.tokens[sibling],
+        "logprobs": rollout.logprobs[sibling],
+        "reward": verdict.reward,
+        **{f"part_{name}": verdict.parts.get(name) for name in PARTS},
+        "abstained": verdict.abstained,
+        "policy_version": rollout.policy_version,
+        "truncated": bool(rollout.truncated[sibling]),
+        "actor": rollout.actor,
+        "judge": group.judge,
+    }
+
+
+def trace_markdown(group: ScoredGroup, sibling: int) -> str:
+    """One completion with its verdict, for TensorBoard's text page."""
+    question, verdict = group.rollout.permit.question, group.verdicts[sibling]
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in verdict.parts.items())
+    return (
+        f"**{question.prompt}** (reference: {question.answer})\n\n"
+        f"```\n{group.rollout.texts[sibling]}\n```\n\n"
+        f"reward **{verdict.reward:.2f}** = {parts or verdict.abstained}"
+    )
