@@ -178,7 +178,7 @@ def _on_cluster(
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
     print("\n".join(planned.lines()), flush=True)
     stopper = Stopper(started + config.loop.time_budget_s)
-    with connect(args.hosts, planned) as connection:
+    with connect(planned) as connection:
         stopper.install()  # Ray installs handlers of its own when it starts
         with Job(config, folder, corpus, planned, connection, stopper.check) as job:
             return command(job, stopper)

@@ -47,29 +47,21 @@ class Job:
         self.permits, self.rollouts, self.scored = (GroupQueue(nodes[0]) for _ in range(3))
         self.weights = WeightStore(keep=config.loop.max_staleness + 2, node_id=nodes[0])
         rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
+        judge_args = (config, self.rollouts, self.scored)
+        rollout_env = worker_env(config.rollout.threads, connection)
+        # the pools start up while the learner does
         self.pools = [
             start_workers(
-                RolloutActor,
-                plan.rollout,
-                connection,
-                args=rollout_args,
-                env=worker_env(config.rollout.threads, connection),
-                name="rollout",
+                "rollout", RolloutActor, connection, plan.rollout, rollout_args, rollout_env
             ),
             start_workers(
-                JudgeActor,
-                plan.judge,
-                connection,
-                args=(config, self.rollouts, self.scored),
-                env=worker_env(1, connection),
-                name="judge",
+                "judge", JudgeActor, connection, plan.judge, judge_args, worker_env(1, connection)
             ),
         ]
-        # the pools start up while the learner does
         self.learner = LearnerSlice(
             LearnerHost,
-            plan.learner,
             connection,
+            plan.learner,
             args=(config, folder.checkpoints, corpus.tokenizer.vocabulary),
             env=worker_env(config.learner.threads, connection),
         )
@@ -81,9 +73,14 @@ class Job:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.learner.close()
-        for pool in self.pools:
-            pool.kill()
+        try:
+            if error is None:
+                self.learner.close()
+            else:  # a host may be gone: waiting for all of them would hide the error
+                self.learner.kill()
+        finally:
+            for pool in self.pools:
+                pool.kill()
 
     def check(self) -> None:
         """Raise when a worker died, or when it is time to stop."""

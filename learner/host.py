@@ -67,6 +67,11 @@ class LearnerHost:
         learner = self.config.learner
         self.mesh = make_mesh(learner)
         self._check_rows()
+        self._gather = jax.jit(
+            lambda params, dtype: {name: x.astype(dtype) for name, x in params.items()},
+            out_shardings=NamedSharding(self.mesh, P()),
+            static_argnums=1,
+        )
         self._optimizers = {
             "sft": sft_optimizer(self.config.sft),
             "grpo": grpo_optimizer(learner, self.config.loop.steps),
@@ -199,12 +204,7 @@ class LearnerHost:
         )
 
     def _whole(self, dtype: str) -> dict[str, np.ndarray] | None:
-        replicated = NamedSharding(self.mesh, P())
-        gather = jax.jit(
-            lambda params: {name: x.astype(dtype) for name, x in params.items()},
-            out_shardings=replicated,
-        )
-        gathered = gather(self.state.params)  # a collective: every process takes part
+        gathered = self._gather(self.state.params, dtype)  # a collective: every process takes part
         if self.rank:
             return None
         return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}

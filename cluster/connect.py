@@ -1,0 +1,144 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Before Ray is imported: it would otherwise pack the working folder for each worker under `uv run`,
+# and send usage statistics.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.cluster_utils import Cluster
+
+from cluster.placement import Plan
+from configs.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+_JOIN_TIMEOUT_S = 120.0
+_LOCAL_CPUS = 16  # logical: places actors, does not limit threads
+_STORE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A cluster that is up: Ray node ids by host number, the head first."""
+
+    nodes: tuple[str, ...]
+    addresses: tuple[str, ...]  # IP by host number
+    local: bool  # all hosts are this machine
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(
+            f"host {number} ({address}, {node[:8]})"
+            for number, (node, address) in enumerate(zip(self.nodes, self.addresses, strict=True))
+        )
+
+
+@contextmanager
+def connect(plan: Plan) -> Iterator[Connection]:
+    """Join the cluster that `RAY_ADDRESS` names, else start `plan.hosts` local Ray nodes.
+
+    Raises InputError when the machine's memory or the cluster has no room for the plan. What was
+    started here ends with the context.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _init(address=address)
+        try:
+            yield _registered(plan.hosts, local=False, timeout_s=_JOIN_TIMEOUT_S)
+        finally:
+            ray.shutdown()
+        return
+    check_memory(plan, psutil.virtual_memory().available / 2**30)
+    # a short path: Ray's sockets below it must not exceed 107 bytes
+    with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as folder:
+        cluster = _start_local(plan.hosts, folder)
+        try:
+            yield _registered(plan.hosts, local=True, timeout_s=_JOIN_TIMEOUT_S)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def check_memory(plan: Plan, available_gib: float) -> None:
+    """Raises InputError when the plan's hosts do not fit into this machine's memory."""
+    if plan.memory_gib > available_gib:
+        raise InputError(
+            f"--hosts {plan.hosts}: {plan.hosts} local hosts need about {plan.memory_gib:.1f} GiB, "
+            f"{available_gib:.1f} GiB are available; give fewer hosts, or join a cluster with "
+            "RAY_ADDRESS"
+        )
+
+
+def _start_local(hosts: int, folder: str) -> Cluster:
+    """Ray nodes on the loopback interface. A start that dies under load is tried once more."""
+    node: dict[str, Any] = {
+        "num_cpus": _LOCAL_CPUS,
+        "num_gpus": 0,
+        "object_store_memory": _STORE_BYTES,
+        "include_dashboard": False,
+    }
+    for attempt in (1, 2):
+        cluster = Cluster()
+        try:
+            cluster.add_node(temp_dir=f"{folder}/{attempt}", **node)
+            for _ in range(hosts - 1):
+                cluster.add_node(**node)
+            _init(address=str(cluster.address))
+            return cluster
+        except Exception:  # whatever Ray's start raises: timeouts, connection and runtime errors
+            ray.shutdown()
+            cluster.shutdown()
+            if attempt == 2:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _init(address: str) -> None:
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}},
+    )
+
+
+def _registered(hosts: int, local: bool, timeout_s: float) -> Connection:
+    """Wait until the hosts are there; says every 30 s what it waits for."""
+    began, said = time.monotonic(), time.monotonic()
+    while True:
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        if len(alive) >= hosts:
+            break
+        now = time.monotonic()
+        if now - began > timeout_s:
+            raise InputError(
+                f"--hosts {hosts}: the cluster has {len(alive)} hosts, {hosts - len(alive)} are "
+                f"missing after {timeout_s:.0f} s; start them, or give --hosts {len(alive)}"
+            )
+        if now - said > 30:
+            said = now
+            print(f"waiting for hosts: {hosts} wanted, {len(alive)} registered", flush=True)
+        time.sleep(0.5)
+    head = ray.get_runtime_context().get_node_id()
+    alive.sort(
+        key=lambda node: (node["NodeID"] != head, node["NodeManagerAddress"], node["NodeID"])
+    )
+    chosen = alive[:hosts]
+    return Connection(
+        tuple(node["NodeID"] for node in chosen),
+        tuple(node["NodeManagerAddress"] for node in chosen),
+        local,
+    )

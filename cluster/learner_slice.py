@@ -1,0 +1,82 @@
+"""All processes of the learner as one: every call reaches every host, with the same arguments."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from cluster.calls import resolve, resolve_all
+from cluster.connect import Connection
+from cluster.workers import start_actor
+from learner.batch import Batch, Demonstrations
+
+# Deadlines: long enough for a compilation of the largest model, short enough to end a hang.
+_START_S, _STEP_S, _SAVE_S = 600.0, 1800.0, 1800.0
+
+
+class LearnerSlice:
+    """`host_class(rank, world, *args)` on each of `hosts`, joined by `jax.distributed`.
+
+    A host that dies or hangs fails the call with its rank and host.
+    """
+
+    def __init__(
+        self,
+        host_class: type,
+        connection: Connection,
+        hosts: Sequence[int],
+        args: Sequence[Any],
+        env: dict[str, str],
+    ):
+        world = len(hosts)
+        self._hosts = [
+            start_actor(host_class, connection, host, (rank, world, *args), env)
+            for rank, host in enumerate(hosts)
+        ]
+        self._names = [
+            f"learner process {rank} on {connection.names[host]}" for rank, host in enumerate(hosts)
+        ]
+        if world > 1:
+            address = connection.addresses[hosts[0]]
+            coordinator = resolve(
+                self._hosts[0].coordinator_address.remote(address), _START_S, self._names[0]
+            )
+            self._everywhere(lambda host: host.join.remote(coordinator), _START_S)
+
+    def create_state(self) -> dict[str, Any]:
+        return self._everywhere(lambda host: host.create_state.remote(), _START_S)
+
+    def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
+        shared = ray.put(batches)
+        return self._everywhere(lambda host: host.sft_steps.remote(shared), _STEP_S)
+
+    def begin_grpo(self) -> None:
+        self._everywhere(lambda host: host.begin_grpo.remote(), _SAVE_S)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        shared = ray.put(batch)
+        return self._everywhere(lambda host: host.train_step.remote(shared), _STEP_S)
+
+    def export(self) -> Any:
+        """A reference to the policy's weights; they stay on the host of rank 0."""
+        return [host.export.remote() for host in self._hosts][0]
+
+    def save(self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool) -> None:
+        self._everywhere(lambda host: host.save.remote(phase, step, ledger, metrics, wait), _SAVE_S)
+
+    def parameters_sha256(self) -> str:
+        return self._everywhere(lambda host: host.parameters_sha256.remote(), _STEP_S)
+
+    def close(self) -> None:
+        """Finish what is being written, then end the processes."""
+        self._everywhere(lambda host: host.close.remote(), _SAVE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        for host in self._hosts:
+            ray.kill(host)
+
+    def _everywhere(self, call: Callable[[Any], Any], timeout_s: float) -> Any:
+        """Call every host; the answer of rank 0, once all have answered."""
+        refs = [call(host) for host in self._hosts]
+        return resolve_all(refs, timeout_s, self._names)[0]

@@ -1,0 +1,72 @@
+"""The queues between the pools: one small actor each, few round trips.
+
+`ray.util.queue.Queue` has no "at least one, at most n": taking what is there costs it one call an
+item, a millisecond each on a busy machine. What travels is a list of records from
+`cluster.messages`, which import nothing heavy: this actor unpickles them.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+_CALL_TIMEOUT_S = 120.0
+
+
+class _Queue:
+    """First in, first out. Unbounded: permits bound what can be under way."""
+
+    def __init__(self):
+        self._items: deque[tuple[float, Any]] = deque()
+        self._changed = asyncio.Condition()
+        self._total = 0
+
+    async def put(self, items: list) -> None:
+        async with self._changed:
+            now = time.monotonic()
+            self._items.extend((now, item) for item in items)
+            self._total += len(items)
+            self._changed.notify_all()
+
+    async def get(self, max_items: int, timeout_s: float) -> list:
+        async with self._changed:
+            if not self._items and timeout_s > 0:
+                try:
+                    await asyncio.wait_for(
+                        self._changed.wait_for(lambda: self._items), timeout=timeout_s
+                    )
+                except TimeoutError:
+                    return []
+            count = min(max_items, len(self._items))
+            return [self._items.popleft()[1] for _ in range(count)]
+
+    async def stats(self) -> dict[str, float]:
+        oldest = time.monotonic() - self._items[0][0] if self._items else 0.0
+        return {"depth": len(self._items), "oldest_s": oldest, "total": self._total}
+
+
+class GroupQueue:
+    """A handle that can be sent to actors."""
+
+    def __init__(self, node_id: str):
+        here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        actor: Any = ray.remote(_Queue)
+        self._actor = actor.options(
+            num_cpus=0, scheduling_strategy=here, max_concurrency=1000
+        ).remote()
+
+    def put(self, items: list) -> None:
+        """Append; returns once the items are in the queue."""
+        ray.get(self._actor.put.remote(items), timeout=_CALL_TIMEOUT_S)
+
+    def get(self, max_items: int, timeout_s: float) -> list:
+        """At least one item and at most `max_items`; [] if none came within `timeout_s`."""
+        answer = self._actor.get.remote(max_items, timeout_s)
+        return ray.get(answer, timeout=timeout_s + _CALL_TIMEOUT_S)
+
+    def stats(self) -> dict[str, float]:
+        """Items in the queue, age of the oldest in seconds, items that ever were."""
+        return ray.get(self._actor.stats.remote(), timeout=_CALL_TIMEOUT_S)

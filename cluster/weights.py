@@ -1,0 +1,71 @@
+"""Policy weights on their way back: learner -> rollout actors, by version.
+
+The holder keeps references; the weights lie in the object store of the host that exported them and
+are read without a copy on the same host.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+_CALL_TIMEOUT_S = 120.0
+
+
+class _Holder:
+    def __init__(self, keep: int):
+        self._keep = keep
+        self._boxed: dict[int, list] = {}
+        self._changed = asyncio.Condition()
+
+    async def publish(self, version: int, boxed: list) -> None:
+        async with self._changed:
+            self._boxed[version] = boxed
+            for old in sorted(self._boxed)[: -self._keep]:
+                del self._boxed[old]
+            self._changed.notify_all()
+
+    async def find(self, version: int, timeout_s: float) -> tuple[list | None, list[int]]:
+        """The boxed reference (None if there is none in time), and the versions that are kept."""
+        async with self._changed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    self._changed.wait_for(lambda: self._newest() >= version), timeout=timeout_s
+                )
+            return self._boxed.get(version), sorted(self._boxed)
+
+    def _newest(self) -> int:
+        return max(self._boxed, default=-1)
+
+
+class WeightStore:
+    """A handle that can be sent to actors; keeps the newest `keep` versions."""
+
+    def __init__(self, keep: int, node_id: str):
+        here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        actor: Any = ray.remote(_Holder)
+        self._actor = actor.options(
+            num_cpus=0, scheduling_strategy=here, max_concurrency=1000
+        ).remote(keep)
+
+    def publish(self, version: int, params: Any) -> None:
+        """Make a version known: a reference to a dictionary of numpy arrays."""
+        # boxed in a list, the reference itself travels and not what it refers to
+        ray.get(self._actor.publish.remote(version, [params]), timeout=_CALL_TIMEOUT_S)
+
+    def fetch(self, version: int, timeout_s: float) -> dict:
+        """The weights of exactly this version, waiting until they are published.
+
+        Raises TimeoutError when they are not in time, LookupError when they were dropped already.
+        """
+        answer = self._actor.find.remote(version, timeout_s)
+        boxed, kept = ray.get(answer, timeout=timeout_s + _CALL_TIMEOUT_S)
+        if boxed is not None:
+            return ray.get(boxed[0], timeout=_CALL_TIMEOUT_S)
+        if kept and kept[-1] > version:
+            raise LookupError(f"policy version {version} was dropped; kept: {kept}")
+        raise TimeoutError(
+            f"policy version {version} was not published within {timeout_s:.0f} s; kept: {kept}"
+        )
