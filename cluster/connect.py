@@ -84,6 +84,8 @@ def check_memory(plan: Plan, available_gib: float) -> None:
 
 def _start_local(hosts: int, folder: str) -> Cluster:
     """Ray nodes on the loopback interface. A start that dies under load is tried once more."""
+    os.environ["RAY_TMPDIR"] = folder
+    (Path(folder) / "ray").mkdir()  # Ray notes the cluster's address there, but does not make it
     node: dict[str, Any] = {
         "num_cpus": _LOCAL_CPUS,
         "num_gpus": 0,
@@ -93,8 +95,7 @@ def _start_local(hosts: int, folder: str) -> Cluster:
     for attempt in (1, 2):
         cluster = Cluster()
         try:
-            cluster.add_node(temp_dir=f"{folder}/{attempt}", **node)
-            for _ in range(hosts - 1):
+            for _ in range(hosts):
                 cluster.add_node(**node)
             _init(address=str(cluster.address))
             return cluster
