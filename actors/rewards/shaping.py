@@ -44,7 +44,7 @@ def repeats(trace: Trace) -> bool:
 
 
 def reasonable_length(question: Question, trace: Trace) -> bool:
-    """Half to twice the reference trace, in steps and in characters; a free trace has 1 to 12 steps.
+    """Half to twice the reference trace, in steps and characters; without one, 1 to 12 steps.
 
     The same for every length inside: longer is never worth more.
     """
