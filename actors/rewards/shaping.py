@@ -5,10 +5,8 @@ Without its tags a completion earns the penalty and nothing else: no answer is l
 
 from actors.rewards import rubric
 from actors.rewards.format import Trace, parse
-from actors.rewards.rubric import MOST_FREE_STEPS
 from cluster.messages import Question, Verdict
 from configs.schema import JudgeSection
-
 
 CRITERIA = {
     "reasoning_quality": rubric.reasoning_quality,
@@ -47,7 +45,7 @@ def reasonable_length(question: Question, trace: Trace) -> bool:
     """
     steps = len(trace.steps)
     if not question.reasoning.strip():
-        return 1 <= steps <= MOST_FREE_STEPS
+        return 1 <= steps <= rubric.MOST_FREE_STEPS
     wanted_steps = sum(1 for line in question.reasoning.splitlines() if line.strip())
     wanted_characters = len(question.reasoning.strip())
     return (

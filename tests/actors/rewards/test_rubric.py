@@ -40,8 +40,20 @@ PROSE = ask(
     "Water expands when it freezes.\nSo ice has a lower density than water.\nLight things float",
     "lower density",
 )
+SPEED = ask(
+    "If a train travels 120 miles in 2 hours, what is its average speed?",
+    "I divide total distance by total time.\nDistance = 120 miles\nTime = 2 hours\n"
+    "Average speed = 120 miles ÷ 2 hours = 60 miles per hour",
+    "60 miles per hour",
+)
+PLANTS = ask(
+    "Explain how photosynthesis works.",
+    "Photosynthesis turns light into energy.\nStep 1: Plants absorb sunlight\n"
+    "Step 2: They take in carbon dioxide\nStep 3: This produces glucose",
+    "It turns light into energy.",
+)
 TRAIN = ask("A train goes 120 miles in 2 hours. Its speed?", "", "60 mph", "number")
-ALL = [SUM, NET, TWO, LOWER, ORDER, ODD, COUNT, DAY, PROSE]
+ALL = [SUM, NET, TWO, LOWER, ORDER, ODD, COUNT, DAY, PROSE, SPEED, PLANTS]
 
 
 def parts(question: Question, reasoning: str, answer: str) -> list[float]:
@@ -91,6 +103,8 @@ CASES = [  # question, reasoning, answer, [quality, correctness, coherence, clar
     (COUNT, "1. sun", "1", [0.5, 0, 1, 1]),
     (COUNT, "1. sun\n2. sun\n3. cat", "3", [2 / 3, 0, 1, 1]),
     (COUNT, "1. cat\n2. sun", "2", [0.5, 1, 1, 1]),  # order counts in a reference of text
+    (SPEED, "1. 120 / 2 = 60", "60 mph", [1, 1, 1, 1]),  # shorter, and all that is needed
+    (SPEED, "1. 120 x 2 = 240", "240 mph", [0, 0, 1, 1]),
     (DAY, "1. Sunday then Monday", "Monday", [1, 0, 0, 1]),
     (DAY, "1. Monday then Tuesday", "Monday", [0, 0, 1, 1]),
 ]
