@@ -30,6 +30,8 @@ def slip(question: SyntheticQuestion) -> tuple[tuple[str, ...], str]:
         case "symbol":
             element = steps[0].split()[0]
             wrong = element[:2].capitalize()
+            if wrong == answer:  # helium, neon
+                wrong = (element[0] + element[-1]).capitalize()
             return (f"{element} is {wrong}",), wrong
     # A relation between terms, the wrong one of which is picked: 85 > 22, Tom > Ann > Sam.
     terms = steps[0].split()[::2]

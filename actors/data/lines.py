@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from configs.errors import InputError
 
-ROW = "row number"  # of the file, from 1 on; the column beside the data that errors name rows by
+ROW = "row"  # the int64 column beside the data: each row's place in its file, from 1 on
 BATCH_LINES = 4096
 
 

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 
 NAMES = ("Tom", "Ann", "Sam", "Lily", "Ben", "Mia", "Max", "Eva")
 THINGS = ("coins", "books", "pens", "eggs", "cards", "cups")
-WORDS = (
-    *("sun", "cat", "map", "red", "box", "tree"),
-    *("fish", "lamp", "door", "milk", "ring", "star"),
-)
+WORDS = ("sun", "cat", "map", "red", "box", "tree", "fish", "lamp", "door", "milk", "ring", "star")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 SYMBOLS = {
     "iron": "Fe",

@@ -21,6 +21,7 @@ from actors.rewards.verifiers import read_verifier
 from cluster.messages import Question
 from configs.errors import InputError
 
+call = pc.call_function  # kernels by name: pyarrow makes their functions where no checker sees them
 REQUIRED = ("prompt", "reasoning", "answer")
 NOT_BLANK = ("prompt", "answer")
 DEFAULTS = {"domain": "general", "verifier": "auto", "demonstration": ""}
@@ -28,28 +29,25 @@ COLUMNS = ("id", *REQUIRED, *DEFAULTS)
 
 
 def load_table(path: str | Path) -> pa.Table:
-    """All rows with exactly the string columns of COLUMNS, no nulls; raises InputError.
+    """All rows: the string columns of COLUMNS without nulls, and ROW; raises InputError.
 
     A missing id becomes the row's number (the line's, in .jsonl), a missing domain "general", a
     missing verifier "auto", a missing demonstration "".
     """
     path = Path(path)
     _check_file(path)
-    if path.suffix == ".jsonl":
-        table = read_lines(path, COLUMNS, REQUIRED)
-    else:
-        table = _read_parquet(path)
+    lines = path.suffix == ".jsonl"
+    table = read_lines(path, COLUMNS, REQUIRED) if lines else _read_parquet(path)
     if table.num_rows == 0:
         raise InputError(f"{path}: has no rows; give a file with at least one question")
     for name in REQUIRED:
         if name not in table.column_names:
             raise InputError(
-                f"{path}: column {name!r} is missing, found: {', '.join(table.column_names[:-1]) or 'none of ours'}; "
-                f"every row needs {', '.join(REQUIRED)}"
+                f"{path}: column {name!r} is missing; every row needs {', '.join(REQUIRED)}"
             )
     columns = {name: _column(table, name, path) for name in COLUMNS}
     _check_verifiers(columns["verifier"], table[ROW], path)
-    return pa.table(columns)
+    return pa.table({**columns, ROW: table[ROW]})
 
 
 def question(table: pa.Table, row: int) -> Question:
@@ -59,16 +57,19 @@ def question(table: pa.Table, row: int) -> Question:
 
 
 def demonstration(table: pa.Table, row: int) -> str:
-    """What a cold start imitates in this row: its own text, or else its reference trace."""
+    """What a cold start imitates in this row: its own text, else its reference trace, else ""."""
     own = table["demonstration"][row].as_py()
-    return own or render(table["reasoning"][row].as_py(), table["answer"][row].as_py())
+    reasoning = table["reasoning"][row].as_py()
+    if own or not reasoning.strip():
+        return own
+    return render(reasoning, table["answer"][row].as_py())
 
 
 def check_prompt_lengths(
     table: pa.Table, path: str | Path, count_tokens: Callable[[str], int], limit: int
 ) -> None:
-    """Raises InputError for the first prompt of more than `limit` tokens; rows count from 1."""
-    for row, prompt in enumerate(table["prompt"], 1):
+    """Raises InputError for the first prompt of more than `limit` tokens."""
+    for row, prompt in zip(table[ROW], table["prompt"], strict=True):
         tokens = count_tokens(prompt.as_py())
         if tokens > limit:
             raise InputError(
@@ -115,18 +116,23 @@ def _column(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
         return default if name == "id" else pa.chunked_array([pa.repeat(default, len(rows))])
     column = _strings(table[name], name, path)
     if name not in REQUIRED:
-        return pc.if_else(pc.fill_null(pc.equal(column, ""), True), default, column)
+        return call("if_else", [_blank(column), default, column])
 
     def refuse(bad: pa.ChunkedArray, reason: str) -> None:
         place = pc.index(bad, True).as_py()
         if place >= 0:
             raise InputError(f"{path}: row {rows[place]}, column {name!r}: {reason}")
 
-    refuse(pc.is_null(column), 'is null; give a text ("" for a row without reasoning)')
+    refuse(column.is_null(), 'is null; give a text ("" for a row without reasoning)')
     if name in NOT_BLANK:
-        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
-        refuse(blank, "is blank; fill it or remove the row")
+        refuse(_blank(column), "is blank; fill it or remove the row")
     return column
+
+
+def _blank(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """True where there is no text but whitespace."""
+    trimmed = call("utf8_trim_whitespace", [pc.fill_null(column, "")])
+    return call("equal", [trimmed, pa.scalar("")])
 
 
 def _strings(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
@@ -150,7 +156,7 @@ def _strings(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
 
 
 def _check_verifiers(column: pa.ChunkedArray, rows: pa.ChunkedArray, path: Path) -> None:
-    for name in pc.unique(column).to_pylist():
+    for name in column.unique().to_pylist():
         try:
             read_verifier(name)
         except InputError as error:

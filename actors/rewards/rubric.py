@@ -45,10 +45,11 @@ def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
     steps = read_steps(reasoning)
     asked = tokenize(prompt)
     known = content(asked)
-    if steps:
-        needed = known & frozenset().union(*(step.givens for step in steps))
-    else:
-        needed = frozenset(token for token in known if token[-1].isdigit())
+    used = frozenset().union(*(step.givens for step in steps)) if steps else known
+    needed = known & used
+    numbers = frozenset(token for token in needed if token[-1].isdigit())
+    # Beside numbers, shared words are wording; without a reference they always are.
+    needed = numbers if numbers or not steps else needed
     operators = frozenset().union(*(step.operators for step in steps))
     comparisons = any(step.form == "comparison" for step in steps)
     return Reference(steps, operators, comparisons, asked, known, needed, tokenize(answer))
@@ -149,11 +150,12 @@ def _signs(step: Step) -> list[str]:
 
 
 def _share_grounded(reference: Reference, trace: Trace) -> float:
-    """Share of steps that start from the question or from an earlier equation's result."""
+    """Share of steps that start from the question, an earlier result, or are the reference's."""
     known, grounded = set(reference.known), 0
+    given = {step.tokens for step in reference.steps}
     for step in trace.steps:
         if step.form == "text":
-            grounded += bool(step.givens & known)
+            grounded += bool(step.givens & known) or step.tokens in given
         else:
             grounded += step.givens <= known
         known.add(step.result)

@@ -5,36 +5,31 @@ Without its tags a completion earns the penalty and nothing else: no answer is l
 
 from actors.rewards import rubric
 from actors.rewards.format import Trace, parse
-from actors.rewards.rubric import MOST_FREE_STEPS
 from cluster.messages import Question, Verdict
 from configs.schema import JudgeSection
+
+CRITERIA = {
+    "reasoning_quality": rubric.reasoning_quality,
+    "answer_correctness": rubric.answer_correctness,
+    "trace_coherence": rubric.trace_coherence,
+    "step_clarity": rubric.step_clarity,
+}
+SHAPING = ("missing_tags", "repetition", "length_bonus")
 
 
 def score(question: Question, text: str, section: JudgeSection) -> Verdict:
     """The judgement of one completion; raises InputError for an unknown verifier."""
     trace = parse(text)
-    parts = {
-        "reasoning_quality": 0.0,
-        "answer_correctness": 0.0,
-        "trace_coherence": 0.0,
-        "step_clarity": 0.0,
-        "missing_tags": 0.0,
-        "repetition": 0.0,
-        "length_bonus": 0.0,
-    }
+    parts = dict.fromkeys((*CRITERIA, *SHAPING), 0.0)
     if trace is None:
         parts["missing_tags"] = section.missing_tags
-    else:
-        parts |= {
-            "reasoning_quality": section.reasoning_quality
-            * rubric.reasoning_quality(question, trace),
-            "answer_correctness": section.answer_correctness
-            * rubric.answer_correctness(question, trace),
-            "trace_coherence": section.trace_coherence * rubric.trace_coherence(question, trace),
-            "step_clarity": section.step_clarity * rubric.step_clarity(question, trace),
-            "repetition": section.repetition * repeats(trace),
-            "length_bonus": section.length_bonus * reasonable_length(question, trace),
-        }
+        return Verdict(section.missing_tags, parts)
+    for name, criterion in CRITERIA.items():
+        parts[name] = getattr(section, name) * criterion(question, trace)
+    if repeats(trace):
+        parts["repetition"] = section.repetition
+    if reasonable_length(question, trace):
+        parts["length_bonus"] = section.length_bonus
     return Verdict(sum(parts.values()), parts)
 
 
@@ -44,13 +39,13 @@ def repeats(trace: Trace) -> bool:
 
 
 def reasonable_length(question: Question, trace: Trace) -> bool:
-    """Half to twice the reference trace, in steps and in characters; a free trace has 1 to 12 steps.
+    """Half to twice the reference trace, in steps and characters; without one, 1 to 12 steps.
 
     The same for every length inside: longer is never worth more.
     """
     steps = len(trace.steps)
     if not question.reasoning.strip():
-        return 1 <= steps <= MOST_FREE_STEPS
+        return 1 <= steps <= rubric.MOST_FREE_STEPS
     wanted_steps = sum(1 for line in question.reasoning.splitlines() if line.strip())
     wanted_characters = len(question.reasoning.strip())
     return (

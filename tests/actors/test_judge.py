@@ -1,0 +1,88 @@
+import logging
+
+import numpy as np
+import pytest
+
+from actors import judge
+from actors.judge import FAILURES_IN_A_ROW, JudgeActor
+from actors.rewards.format import render
+from cluster.messages import Permit, Question, RolloutGroup
+from configs.schema import RunConfig
+
+RIGHT, WRONG = render("1. 38 + 1 = 39", "39"), render("1. 38 + 1 = 40", "40")
+
+
+class Closed(Exception):
+    pass
+
+
+class Queue:
+    """Hands out prepared batches, then is closed."""
+
+    def __init__(self, *batches):
+        self.batches = list(batches)
+
+    def get(self, max_items: int, timeout_s: float) -> list:
+        assert max_items >= 1 and timeout_s > 0
+        if not self.batches:
+            raise Closed
+        return self.batches.pop(0)
+
+    def put(self, items: list) -> None:
+        self.batches.append(items)
+
+
+def group(index: int, *texts: str, verifier: str = "number") -> RolloutGroup:
+    question = Question("q", "What is 38 + 1?", "1. 38 + 1 = 39", "39", "math", verifier)
+    empty = tuple(np.empty(0) for _ in texts)
+    permit = Permit("train", index, question, np.empty(0, np.int32), len(texts), 1.0, 0)
+    return RolloutGroup(permit, 0, empty, empty, texts, np.zeros(len(texts), bool), 0, 0.0)
+
+
+def actor(rollouts=None, scored=None) -> JudgeActor:
+    return JudgeActor(3, RunConfig(), rollouts or Queue(), scored or Queue())
+
+
+def test_every_completion_gets_its_verdict_in_order():
+    judged = actor().judge(group(5, RIGHT, "39", WRONG))
+    assert [v.reward for v in judged.verdicts] == pytest.approx([1.02, -0.5, 0.32])
+    assert judged.key == ("train", 5)
+    assert judged.judge == 3 and judged.judge_s > 0 and judged.finished_at > 0
+
+
+def test_run_judges_what_comes_and_puts_nothing_for_nothing():
+    rollouts = Queue([group(0, RIGHT), group(1, WRONG)], [], [group(2, RIGHT)])
+    scored = Queue()
+    with pytest.raises(Closed):
+        actor(rollouts, scored).run()
+    assert [[s.key[1] for s in batch] for batch in scored.batches] == [[0, 1], [2]]
+
+
+def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
+    with caplog.at_level(logging.ERROR):
+        (verdict,) = actor().judge(group(0, RIGHT, verifier="magic")).verdicts
+    assert (verdict.reward, verdict.parts) == (0.0, {})
+    assert verdict.abstained.startswith("InputError: verifier 'magic' is unknown")
+    assert "question q" in caplog.text
+
+
+def test_only_the_failing_sibling_abstains(monkeypatch):
+    def score(question, text, section):
+        if text == "odd":
+            raise ZeroDivisionError("odd one")
+        return real(question, text, section)
+
+    real = judge.score
+    monkeypatch.setattr(judge, "score", score)
+    verdicts = actor().judge(group(0, RIGHT, "odd", RIGHT)).verdicts
+    assert [v.abstained for v in verdicts] == ["", "ZeroDivisionError: odd one", ""]
+
+
+def test_many_failures_in_a_row_raise_and_a_success_starts_the_count_again():
+    judging = actor()
+    few = group(0, *[RIGHT] * (FAILURES_IN_A_ROW - 1), verifier="magic")
+    judging.judge(few)
+    judging.judge(group(1, RIGHT))
+    judging.judge(few)
+    with pytest.raises(RuntimeError, match="judge 3: 20 failures in a row"):
+        judging.judge(few)
