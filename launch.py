@@ -12,6 +12,7 @@ Any setting of the configuration can be given as section.key=value.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -51,6 +52,10 @@ class Stopper:
             raise Stop(f"stopped by {self.signal.name}")
         if time.monotonic() > self.deadline:
             raise Stop("time budget used up (loop.time_budget_s)")
+
+    def release(self) -> None:
+        """Training is over and saved: no deadline any more, and a signal interrupts at once."""
+        self.deadline, self.deferring = math.inf, False
 
     def _note(self, number: int, frame: object) -> None:
         if self.signal or not self.deferring:

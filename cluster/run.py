@@ -37,6 +37,8 @@ class Stopping(Protocol):
 
     def check(self) -> None: ...
 
+    def release(self) -> None: ...
+
 
 class Clock:
     """Wall seconds of each part of a run."""
@@ -75,7 +77,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
         ledger, reason = _grpo(job, ledger)
     if stopper.signal:
         return _stopped(job, stopper, reason)
-    stopper.deferring = False
+    stopper.release()
     print(f"training ended at step {ledger.step}: {reason}")
     after, greedy = {}, []
     if job.config.eval.rows:
@@ -105,7 +107,7 @@ def sft_run(job: Job, stopper: Stopping) -> int:
 def eval_run(job: Job, stopper: Stopping) -> int:
     """Evaluate the newest checkpoint; writes `eval-<step>.json` into the run folder."""
     begun = _begin(job, stopper)
-    stopper.deferring = False  # nothing to save
+    stopper.release()
     step = begun["step"] if begun["phase"] == "grpo" else 0
     results, greedy = _evaluate(job, "eval", step)
     write_json(_evaluation_file(job, step), results)

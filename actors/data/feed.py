@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from actors.data.stream import PromptStream
-from actors.data.tables import question
+from actors.data.tables import can_be_imitated, demonstration, question
 from cluster.messages import Permit
+from configs.errors import InputError
 from configs.schema import RunConfig
 from learner.batch import Demonstrations, pad
 from learner.collect import Queue
@@ -67,28 +68,28 @@ def demonstration_batches(
     """The cold start's batches in order, from step `done` on; for ever.
 
     A row's `demonstration` is imitated where the data has that column, else its trace and answer
-    in the output format. Demonstrations longer than the completion budget are cut.
+    in the output format; rows that have neither are passed over. Demonstrations longer than the
+    completion budget are cut. Raises InputError when no row has anything to imitate.
     """
     size = config.sft.batch_size
-    stream = PromptStream(table.num_rows, config.run.seed + 1, done * size)
+    rows = np.flatnonzero(can_be_imitated(table))
+    if not len(rows):
+        raise InputError(
+            f"data.train = {config.data.train}: no row has a reasoning or a demonstration that a "
+            "cold start could imitate; add some, or give sft.steps=0 and model.weights"
+        )
+    stream = PromptStream(len(rows), config.run.seed + 1, done * size)
     while True:
-        rows = [row for _, row in stream.take(size)]
-        yield _demonstrations([_pair(table, row, tokenizer, config) for row in rows], config)
+        chosen = [int(rows[place]) for _, place in stream.take(size)]
+        yield _demonstrations([_pair(table, row, tokenizer, config) for row in chosen], config)
 
 
-def render(reasoning: str, answer: str) -> str:
-    """The output format."""
-    return f"<reasoning>{reasoning}</reasoning><answer>{answer}</answer>"
-
-
-def _pair(table: pa.Table, row: int, tokenizer: Tokenizer, config: RunConfig):
-    asked = question(table, row)
-    if "demonstration" in table.column_names:
-        shown = table["demonstration"][row].as_py()
-    else:
-        shown = render(asked.reasoning, asked.answer)
-    completion = tokenizer.encode_completion(shown)[: config.rollout.max_new_tokens]
-    return prompt_tokens(asked.prompt, tokenizer, config), np.array(completion, np.int32)
+def _pair(
+    table: pa.Table, row: int, tokenizer: Tokenizer, config: RunConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    shown = tokenizer.encode_completion(demonstration(table, row))
+    completion = np.array(shown[: config.rollout.max_new_tokens], np.int32)
+    return prompt_tokens(question(table, row).prompt, tokenizer, config), completion
 
 
 def _demonstrations(pairs: Sequence, config: RunConfig) -> Demonstrations:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.data.feed import render
 from actors.data.synthetic import write_synthetic
 from actors.data.tables import check_prompt_lengths, load_table
+from actors.rewards.format import render
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 from learner.policy.tokenizer import Tokenizer, train_tokenizer

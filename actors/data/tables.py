@@ -65,6 +65,13 @@ def demonstration(table: pa.Table, row: int) -> str:
     return render(reasoning, table["answer"][row].as_py())
 
 
+def can_be_imitated(table: pa.Table) -> np.ndarray:
+    """[rows] bool: where `demonstration` gives a text."""
+    own = pc.not_equal(table["demonstration"], "")
+    traced = pc.not_equal(pc.utf8_trim_whitespace(table["reasoning"]), "")
+    return pc.or_(own, traced).to_numpy()
+
+
 def check_prompt_lengths(
     table: pa.Table, path: str | Path, count_tokens: Callable[[str], int], limit: int
 ) -> None:

@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens without the [rows, tokens, vocabulary] array.
 
 Tokens are projected onto the vocabulary in chunks that are recomputed for the gradient, so at most
-`chunk` rows of logits exist at one time. Soft-cap and temperature are applied inside the chunk, the
+`chunk` rows of logits exist at one time (one chunk that holds all is not recomputed). Soft-cap and temperature are applied inside the chunk, the
 log-sum-exp is float32. N = tokens, D = width, V = vocabulary.
 """
 
@@ -41,7 +41,6 @@ def chunked_logprobs(
     hidden = jnp.pad(hidden_BCD.reshape(count, width), ((0, padding), (0, 0)))
     targets = jnp.pad(targets_BC.reshape(count), (0, padding))
 
-    @jax.checkpoint
     def of_chunk(hidden_ND, targets_N):
         scores_NV = logits(module, hidden_ND) / temperature
         total_N = jax.nn.logsumexp(scores_NV, axis=-1)
@@ -54,7 +53,7 @@ def chunked_logprobs(
         logprobs, entropy = of_chunk(hidden, targets)
     else:
         parts = (hidden.reshape(-1, chunk, width), targets.reshape(-1, chunk))
-        logprobs, entropy = jax.lax.map(lambda part: of_chunk(*part), parts)
+        logprobs, entropy = jax.lax.map(lambda part: jax.checkpoint(of_chunk)(*part), parts)
     return (
         logprobs.reshape(-1)[:count].reshape(shape),
         entropy.reshape(-1)[:count].reshape(shape),
