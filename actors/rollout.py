@@ -35,7 +35,8 @@ class RolloutActor:
         self.index, self.config, self.tokenizer = index, config, tokenizer
         self.permits, self.weights, self.rollouts = permits, weights, rollouts
         model = build_model(config.model, tokenizer.vocabulary)
-        self.engine = Engine(model, config.rollout, tokenizer.eos, config.run.seed)
+        stops = () if config.rollout.ignore_eos else tokenizer.stops(config.rollout.stop_tokens)
+        self.engine = Engine(model, config.rollout, stops, config.run.seed)
         self.version = -1
         self._waiting: deque[Permit] = deque()
         self._tokens = 0

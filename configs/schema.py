@@ -58,6 +58,10 @@ class RolloutSection(Section):
     max_prompt_tokens: Count = 32
     max_reasoning_tokens: Count = 16
     max_answer_tokens: Count = 8
+    stop_tokens: tuple[str, ...] = ()
+    """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
+    ignore_eos: bool = False
+    """Sample to the budget whatever is drawn: for measuring throughput."""
     slots: Count = 128
     """Sequences that decode together in one actor. Part of what a sample's bits depend on."""
     chunk: Count = 8

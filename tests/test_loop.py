@@ -41,6 +41,9 @@ class LocalWeights:
 class FakeTokenizer:
     vocabulary, eos = VOCABULARY, 1
 
+    def stops(self, pieces):
+        return (self.eos,)
+
     def decode(self, tokens):
         return " ".join(map(str, tokens))
 

@@ -65,12 +65,13 @@ class Slots(NamedTuple):
 class Engine:
     """Decodes permits in slots. Not thread-safe; one per process.
 
-    `section` gives slots, chunk and lengths; `eos` is the end-of-sequence id, `seed` the run's.
+    `section` gives slots, chunk and lengths; `stops` are the ids that end a completion, `seed` is
+    the run's.
     """
 
-    def __init__(self, model: PolicyModel, section: RolloutSection, eos: int, seed: int):
+    def __init__(self, model: PolicyModel, section: RolloutSection, stops: tuple, seed: int):
         slots = section.slots
-        self.model, self.slots, self.eos, self.seed = model, slots, eos, seed
+        self.model, self.slots, self.stops, self.seed = model, slots, stops, seed
         self.max_prompt, self.max_new = section.max_prompt_tokens, section.max_new_tokens
         self.prefill_rows = max(1, slots // section.group_size)
         self.slot_steps = self.live_slot_steps = 0  # those decoded, and those of use
@@ -82,7 +83,7 @@ class Engine:
             keys=np.zeros((slots, 2), np.uint32),
             temperature=np.ones(slots, np.float32),
         )
-        decode = partial(decode_chunk, model, section.chunk, eos)
+        decode = partial(decode_chunk, model, section.chunk, stops)
         self._decode = jax.jit(decode, donate_argnums=1)
         self._prefill = jax.jit(partial(prefill, model), donate_argnums=1)
 
@@ -166,7 +167,7 @@ class Engine:
             state.last[slot] = tokens[count - 1, slot]
             state.position[slot] += count
             state.drawn[slot] += count
-            if state.last[slot] == self.eos or state.position[slot] >= state.limit[slot]:
+            if state.last[slot] in self.stops or state.position[slot] >= state.limit[slot]:
                 self._owner[slot] = None
                 state.limit[slot] = state.position[slot] = 0
                 progress.unfinished -= 1
@@ -178,7 +179,7 @@ class Engine:
             progress.permit,
             tuple(np.array(row, np.int32) for row in progress.tokens),
             tuple(np.array(row, np.float32) for row in progress.logprobs),
-            np.array([row[-1] != self.eos for row in progress.tokens]),
+            np.array([row[-1] not in self.stops for row in progress.tokens]),
         )
 
 
@@ -219,12 +220,12 @@ def prefill(model: PolicyModel, params: Params, cache: Cache, rows_nP, source_S,
 
 
 def decode_chunk(
-    model: PolicyModel, chunk: int, eos: int, params: Params, cache: Cache, state: Slots
+    model: PolicyModel, chunk: int, stops: tuple, params: Params, cache: Cache, state: Slots
 ) -> tuple[Cache, tuple[jax.Array, jax.Array, jax.Array]]:
     """Sample up to `chunk` tokens in every slot whose position is below its limit.
 
     Returns the cache and (tokens, log-probabilities, live), each [chunk, S]. A slot's live steps
-    are its first ones: it dies after the end-of-sequence token or at its limit. Temperature 0 is
+    are its first ones: it dies after a stop token or at its limit. Temperature 0 is
     greedy; its log-probabilities are those of temperature 1. Stops early when no slot is alive.
     """
     module = model.bind(params)
@@ -241,7 +242,8 @@ def decode_chunk(
         new = (token_S, logprob_S, live_S)
         outputs = tuple(out.at[number].set(row) for out, row in zip(outputs, new, strict=True))
         position_S = jnp.where(live_S, position_S + 1, position_S)
-        live_S = live_S & (token_S != eos) & (position_S < state.limit)
+        stopped_S = jnp.isin(token_S, jnp.array(stops, jnp.int32))
+        live_S = live_S & ~stopped_S & (position_S < state.limit)
         return number + 1, cache, token_S, position_S, live_S, outputs
 
     def unfinished(carry):

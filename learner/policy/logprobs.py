@@ -1,8 +1,9 @@
 """Log-probabilities of given tokens without the [rows, tokens, vocabulary] array.
 
 Tokens are projected onto the vocabulary in chunks that are recomputed for the gradient, so at most
-`chunk` rows of logits exist at one time (one chunk that holds all is not recomputed). Soft-cap and temperature are applied inside the chunk, the
-log-sum-exp is float32. N = tokens, D = width, V = vocabulary.
+`chunk` rows of logits exist at one time (a chunk that holds all is not recomputed). Soft-cap and
+temperature are applied inside the chunk, the log-sum-exp is float32. N = tokens, D = width,
+V = vocabulary.
 """
 
 import jax

@@ -60,6 +60,17 @@ class Tokenizer:
         """Ids of a completion, the end-of-sequence token last."""
         return [*self._pieces.encode(text), self.eos]
 
+    def stops(self, pieces: Iterable[str]) -> tuple[int, ...]:
+        """The ids that end a completion: the end of the sequence, and these pieces.
+
+        Raises InputError for a piece that the model does not have.
+        """
+        ids = {piece: self._pieces.piece_to_id(piece) for piece in pieces}
+        unknown = [piece for piece, number in ids.items() if number == self._pieces.unk_id()]
+        if unknown:
+            raise InputError(f"rollout.stop_tokens: the tokenizer has no piece {unknown[0]!r}")
+        return self.eos, *ids.values()
+
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of a completion, without pad, begin and end tokens."""
         special = {self.pad, self.eos, self.bos}

@@ -14,7 +14,7 @@ EOS = 1
 
 @pytest.fixture(scope="module")
 def engine(model, config, params):
-    engine = Engine(model, config.rollout, EOS, seed=3)
+    engine = Engine(model, config.rollout, (EOS,), seed=3)
     engine.load({name: np.asarray(value) for name, value in params.items()})
     return engine
 

@@ -39,6 +39,13 @@ def test_prompts_begin_and_completions_end(tokenizer):
     assert tokenizer.encode_completion("Tom")[-1] == tokenizer.eos
 
 
+def test_stop_tokens_are_pieces(tokenizer):
+    assert tokenizer.stops(["<end_of_turn>"])[0] == tokenizer.eos
+    assert len(tokenizer.stops(["<end_of_turn>"])) == 2
+    with pytest.raises(InputError, match="no piece '<end>'"):
+        tokenizer.stops(["<end>"])
+
+
 def test_digits_are_split(tokenizer):
     assert len(tokenizer.encode_completion("1234")) >= 5
 

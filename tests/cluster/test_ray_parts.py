@@ -1,0 +1,169 @@
+"""Queues, weights, workers and the learner slice on a real local cluster."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import ray
+
+from cluster.connect import connect
+from cluster.learner_slice import LearnerSlice
+from cluster.placement import plan
+from cluster.queues import GroupQueue
+from cluster.weights import WeightStore
+from cluster.workers import start_actor, start_workers
+from configs.errors import InputError
+from configs.schema import RunConfig
+from tests.learner.conftest import make_group
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_queue_hands_out_what_is_there_in_order(connection):
+    queue = GroupQueue(connection.nodes[0])
+    queue.put([1, 2, 3])
+    queue.put([4])
+    assert queue.get(2, 1.0) == [1, 2]
+    assert queue.get(9, 1.0) == [3, 4]
+    assert queue.get(9, 0.05) == [] == queue.get(9, 0.0)
+    queue.put([5])
+    stats = queue.stats()
+    assert (stats["depth"], stats["total"]) == (1, 5)
+
+
+def test_a_waiting_consumer_wakes_up(connection):
+    queue = GroupQueue(connection.nodes[1])
+    threading.Timer(0.3, queue.put, [["late"]]).start()
+    started = time.monotonic()
+    assert queue.get(1, 20.0) == ["late"]
+    assert time.monotonic() - started < 10
+
+
+def test_groups_survive_the_queue_and_bring_no_jax_into_it(connection):
+    queue = GroupQueue(connection.nodes[0])
+    group = make_group(3, [0.0, 1.0, 0.5, 0.2])
+    queue.put([group])
+    (back,) = queue.get(1, 5.0)
+    assert back.key == ("train", 3)
+    np.testing.assert_array_equal(back.rollout.tokens[1], group.rollout.tokens[1])
+    code = "import cluster.messages, sys; assert not {'jax', 'ray'} & sys.modules.keys()"
+    assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
+
+
+def test_weights_come_by_version(connection):
+    store = WeightStore(keep=2, node_id=connection.nodes[0])
+    publish = lambda n: store.publish(n, ray.put({"w": np.full(3, n)}))  # noqa: E731
+    threading.Timer(0.3, publish, [0]).start()
+    np.testing.assert_array_equal(store.fetch(0, 20.0)["w"], [0, 0, 0])
+    publish(1)
+    publish(2)
+    with pytest.raises(LookupError, match=r"version 0 was dropped; kept: \[1, 2\]"):
+        store.fetch(0, 1.0)
+    with pytest.raises(TimeoutError, match="version 7 was not published"):
+        store.fetch(7, 0.1)
+
+
+class Breaks:
+    def __init__(self, index, error):
+        self.error = error
+
+    def run(self):
+        raise self.error
+
+
+class Sleeps:
+    def __init__(self, index):
+        pass
+
+    def run(self):
+        time.sleep(600)
+
+    def pid(self):
+        return os.getpid()
+
+
+def stopped_with(pool):
+    for _ in range(200):
+        pool.raise_if_stopped()
+        time.sleep(0.1)
+
+
+def test_a_worker_that_breaks_ends_the_job_with_its_cause(connection):
+    pool = start_workers("rollout", Breaks, connection, (0,), (ValueError("no luck"),), {})
+    with pytest.raises(RuntimeError, match=r"(?s)rollout actor 0 on host 0 .*no luck"):
+        stopped_with(pool)
+    pool = start_workers("rollout", Breaks, connection, (0,), (InputError("bad row"),), {})
+    with pytest.raises(InputError, match="^bad row$"):
+        stopped_with(pool)
+
+
+def test_a_worker_that_is_killed_is_named(connection):
+    pool = start_workers("judge", Sleeps, connection, (0, 1), (), {})
+    pool.raise_if_stopped()
+    os.kill(ray.get(pool._actors[1].pid.remote()), signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="judge actor 1 on host 1 .* died"):
+        stopped_with(pool)
+    pool.kill()
+
+
+class FakeHost:
+    """Answers like a learner process, without jax."""
+
+    def __init__(self, rank, world, config):
+        self.rank, self.world = rank, world
+
+    def coordinator_address(self, ip):
+        return f"{ip}:1"
+
+    def join(self, coordinator):
+        self.coordinator = coordinator
+
+    def create_state(self):
+        return {"rank": self.rank, "coordinator": self.coordinator}
+
+    def train_step(self, batch):
+        if batch == "poison" and self.rank == 1:
+            raise ValueError("the batch is poisoned")
+        return {"loss": float(batch["x"].sum())}
+
+    def export(self):
+        return {"w": np.arange(3)} if self.rank == 0 else None
+
+
+def test_a_learner_slice_is_one_learner(connection):
+    learner = LearnerSlice(FakeHost, connection, (0, 1), (None,), {})
+    begun = learner.create_state()
+    assert begun == {"rank": 0, "coordinator": f"{connection.addresses[0]}:1"}
+    assert learner.train_step({"x": np.ones(4)}) == {"loss": 4.0}
+    np.testing.assert_array_equal(ray.get(learner.export())["w"], [0, 1, 2])
+    with pytest.raises(RuntimeError, match="(?s)learner process 1 on host 1 .*poisoned"):
+        learner.train_step("poison")
+    learner.kill()
+
+
+def test_threads_and_platform_reach_the_actor(connection):
+    class Shows:
+        def environment(self):
+            return os.environ["PJRT_NPROC"]
+
+    actor = start_actor(Shows, connection, 1, (), {"PJRT_NPROC": "3"})
+    assert ray.get(actor.environment.remote()) == "3"
+
+
+def test_a_cluster_with_too_few_hosts_says_what_is_missing(connection, monkeypatch):
+    from cluster import connect as module
+
+    with pytest.raises(InputError, match="has 2 hosts, 3 are missing .*give --hosts 2"):
+        module._registered(5, local=False, timeout_s=0.1)
+
+
+def test_more_local_hosts_than_memory_are_refused_before_anything_starts():
+    with (
+        pytest.raises(InputError, match="500 local hosts need about"),
+        connect(plan(500, RunConfig())),
+    ):
+        pass

@@ -1,0 +1,191 @@
+"""The command as a user meets it: what bad input gets to hear, and whole small runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import launch
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ["--config", str(ROOT / "configs" / "smoke.toml")]
+GOOD = {"prompt": "What is 1 + 2?", "reasoning": "1. 1 + 2 = 3", "answer": "3"}
+
+
+def refused(capsys, *arguments):
+    """The message of a command that must end with exit code 2."""
+    assert launch.main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and "Traceback" not in err + out
+    return err
+
+
+@pytest.fixture
+def run(tmp_path):
+    return str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("", "empty"),
+        ('{"prompt": "a"', "row 1"),
+        (json.dumps({"prompt": "a", "answer": "b"}), "reasoning"),
+        (json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"answer": None}), "row 2"),
+        (json.dumps(GOOD | {"prompt": "word " * 99}), "rollout.max_prompt_tokens = 32"),
+    ],
+    ids=["missing", "empty", "no JSON", "missing column", "null answer", "long prompt"],
+)
+def test_bad_data_is_refused_before_training(content, message, tmp_path, run, capsys):
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    error = refused(capsys, *SMOKE, "--run", run, f"data.train={path}")
+    assert message in error and "rows.jsonl" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["loop.stepz=3"], "did you mean loop.steps?"),
+        (["loop.steps=-1"], "loop.steps = -1"),
+        (["--hosts", "0"], "--hosts = 0"),
+        (["--hosts", "900"], "900 local hosts need about"),
+        (["--config", "none.toml"], "none.toml: No such file"),
+        (["model.tokenizer=none.model"], "none.model: No such file"),
+        (["tarin"], "'tarin' is no setting"),
+        (["eval"], "eval needs --run"),
+        (["eval", "--run", "nowhere"], "no run folder"),
+        (["sft", "sft.steps=0"], "no cold start to run"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message, run, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    if "--run" not in arguments and arguments[0] != "eval":
+        arguments = [*arguments, "--run", run]
+    assert message in refused(capsys, *arguments)
+
+
+def test_a_run_of_another_configuration_is_refused(run, capsys):
+    from configs.load import load
+    from configs.run_folder import open_run
+
+    open_run(Path(run), load(ROOT / "configs" / "smoke.toml"))
+    assert "run.seed: 0 -> 1" in refused(capsys, *SMOKE, "--run", run, "run.seed=1")
+
+
+def test_the_data_command_writes_both_files(tmp_path, capsys):
+    folder = tmp_path / "data"
+    settings = ["data.synthetic_rows=40", "data.synthetic_heldout_rows=8"]
+    assert launch.main(["data", str(folder), *settings]) == 0
+    assert pq.read_table(folder / "train.parquet").num_rows == 40
+    assert "heldout.parquet" in capsys.readouterr().out
+    assert "holds Parquet files already" in refused(capsys, "data", str(folder), *settings)
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as caught:
+        launch.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("train", "sft", "eval", "data", "section.key=value"))
+
+
+def command(run, *arguments):
+    return [sys.executable, str(ROOT / "launch.py"), *SMOKE, "--run", str(run), *arguments]
+
+
+SHORT = [
+    *("loop.steps=40", "loop.max_staleness=0", "eval.rows=8"),
+    *("checkpoint.every_steps=5", "checkpoint.keep_last=9"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole small run on one host."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    done = subprocess.run(command(folder, *SHORT), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def parameters(folder, reference=False):
+    """Those after 5 steps, or those that GRPO started from."""
+    checkpoints = folder / "checkpoints"
+    if reference:
+        return ocp.StandardCheckpointer().restore(checkpoints / "reference")
+    return ocp.StandardCheckpointer().restore(checkpoints / "grpo" / "5" / "state")["params"]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_run_leaves_everything_behind(finished):
+    folder, done = finished
+    assert "three traces:" in done.stdout and "grpo 40/40" in done.stderr
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 40 and summary["ledger"]["consumed"] == 160
+    assert summary["eval_before"]["all"]["greedy"]["rows"] == 8
+    assert len(summary["parameters_sha256"]) == 64
+    rollouts = pa.concat_tables(pq.read_table(p) for p in sorted(folder.glob("rollouts/*.parquet")))
+    assert rollouts.num_rows == 40 * 4 * 4
+    assert set(rollouts["policy_version"].to_pylist()) == set(range(40))
+    assert list((folder / "tensorboard").glob("events*"))
+    assert len((folder / "ledger.jsonl").read_text().splitlines()) == 40
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_four_hosts_train_the_same_policy_as_one(finished, tmp_path):
+    done = subprocess.run(
+        command(tmp_path / "four", *SHORT, "--hosts", "4"), capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "four" / "summary.json").read_text())
+    assert [name.split()[1] for name in summary["placement"]["learner"]] == ["0", "1"]
+    assert "host 2 " in summary["placement"]["rollout"][0]
+    one, four = parameters(finished[0]), parameters(tmp_path / "four")
+    start = parameters(finished[0], reference=True)
+    moved = max(np.abs(one[name] - start[name]).max() for name in one)
+    assert moved > 1e-3, "nothing was trained: the comparison would show nothing"
+    for name, value in one.items():
+        np.testing.assert_allclose(four[name], value, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
+    """Killed after a step and started again, it ends with the very parameters of a whole run."""
+    folder = tmp_path / "parts"
+    environment = dict(os.environ, PYTHONUNBUFFERED="1")
+    first = subprocess.Popen(
+        command(folder, *SHORT), stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+    ledger = folder / "ledger.jsonl"
+    while first.poll() is None and not (ledger.exists() and ledger.read_text()):
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    output, _ = first.communicate(timeout=60)
+    assert time.monotonic() - asked < 30
+    assert first.returncode == 128 + signal.SIGTERM, output
+    assert f"launch.py --run {folder}" in output
+    second = subprocess.run(command(folder, *SHORT), capture_output=True, text=True, cwd=ROOT)
+    assert second.returncode == 0, second.stderr
+    steps = [json.loads(line)["step"] for line in ledger.read_text().splitlines()]
+    assert steps == list(range(1, 41))
+    shas = [
+        json.loads((place / "summary.json").read_text())["parameters_sha256"]
+        for place in (finished[0], folder)
+    ]
+    assert shas[0] == shas[1]
