@@ -39,6 +39,7 @@ class RolloutActor:
         self.engine = Engine(model, config.rollout, stops, config.run.seed)
         self.version = -1
         self._waiting: deque[Permit] = deque()
+        self._siblings = config.rollout.group_size  # of the last permit: how many more would fit
         self._tokens = 0
         self._seconds = {"idle": 0.0, "weights": 0.0, "generate": 0.0}
 
@@ -71,9 +72,11 @@ class RolloutActor:
             return
         started = time.perf_counter()
         idle = not self.engine.busy
-        room = max(1, self.engine.free_slots // self.config.rollout.group_size)
-        if idle or self.engine.free_slots >= self.config.rollout.group_size:
-            self._waiting.extend(self.permits.get(room, timeout_s if idle else 0.0))
+        room = self.engine.free_slots // self._siblings
+        if idle or room:
+            self._waiting.extend(self.permits.get(max(1, room), timeout_s if idle else 0.0))
+        if self._waiting:
+            self._siblings = self._waiting[-1].siblings
         self._seconds["idle"] += time.perf_counter() - started
 
     def _admit(self) -> None:

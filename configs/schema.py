@@ -171,7 +171,7 @@ class SftSection(Section):
 
     @model_validator(mode="after")
     def _shares_fit(self):
-        if self.clean + self.slips > 1:
+        if self.clean + self.slips > 1 + 1e-9:
             raise ValueError(f"clean + slips = {self.clean + self.slips:g} is above 1")
         return self
 

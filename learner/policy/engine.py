@@ -83,9 +83,23 @@ class Engine:
             keys=np.zeros((slots, 2), np.uint32),
             temperature=np.ones(slots, np.float32),
         )
-        decode = partial(decode_chunk, model, section.chunk, stops)
-        self._decode = jax.jit(decode, donate_argnums=1)
-        self._prefill = jax.jit(partial(prefill, model), donate_argnums=1)
+        self._decode, self._prefill = self._compile(section.chunk)
+
+    def _compile(self, chunk: int):
+        """Both programs ahead of their first use: the weights may still be on their way."""
+        dtype = self.model.compute_dtype
+        params = {
+            name: jax.ShapeDtypeStruct(shape.shape, dtype)
+            for name, shape in self.model.abstract_params().items()
+        }
+        rows = np.zeros((self.prefill_rows, self.max_prompt), np.int32)
+        slots = np.zeros(self.slots, np.int32)
+        decode = jax.jit(partial(decode_chunk, self.model, chunk, self.stops), donate_argnums=1)
+        fill = jax.jit(partial(prefill, self.model), donate_argnums=1)
+        return (
+            decode.lower(params, self._cache, self._state).compile(),
+            fill.lower(params, self._cache, rows, slots, slots).compile(),
+        )
 
     def load(self, params: dict[str, np.ndarray]) -> None:
         """Take new weights. Only between permits: slots in use would mix two policies."""
