@@ -16,12 +16,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
+import torch  # pyrefly: ignore
 import transformers
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer  # pyrefly: ignore
 
 from benchmarks.peers.work import (
     BOS,

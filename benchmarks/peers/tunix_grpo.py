@@ -21,6 +21,7 @@ import sentencepiece as spm
 from flax import nnx
 from tunix.rl import rl_cluster
 from tunix.rl.grpo import grpo_learner
+from tunix.rl.rl_learner import TrainingInputT
 from tunix.rl.rollout import base_rollout
 
 from benchmarks.peers import tiny_gemma
@@ -43,9 +44,9 @@ class CompileClock:
         self.seconds, self.programs = 0.0, 0
         jax.monitoring.register_event_duration_secs_listener(self._add)
 
-    def _add(self, name: str, seconds: float, **_) -> None:
-        if name.endswith("backend_compile_duration"):
-            self.seconds += seconds
+    def _add(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event.endswith("backend_compile_duration"):
+            self.seconds += duration_secs
             self.programs += 1
 
 
@@ -84,11 +85,12 @@ def watch(cluster: rl_cluster.RLCluster, steps: list[Step], seed: int) -> None:
     """Fill the last of `steps` from the cluster's calls; a finished update opens the next one."""
     generate, reference = cluster.generate, cluster.get_ref_per_token_logps
     update = cluster.update_actor
+    rollout_config = cluster.cluster_config.rollout_config
+    assert isinstance(rollout_config, base_rollout.RolloutConfig)
     began = time.perf_counter()
 
     def timed_generate(*args, **kwargs):
         # Without a seed of its own each step would draw the same noise again.
-        rollout_config = cluster.cluster_config.rollout_config
         rollout_config.seed = jax.random.PRNGKey(seed * 100_003 + len(steps))
         start = time.perf_counter()
         output = generate(*args, **kwargs)
@@ -118,7 +120,7 @@ def watch(cluster: rl_cluster.RLCluster, steps: list[Step], seed: int) -> None:
     cluster.update_actor = timed_update
 
 
-def batches(prompts: list[dict], steps: int) -> Iterator[dict[str, np.ndarray]]:
+def batches(prompts: list[dict], steps: int) -> Iterator[TrainingInputT]:
     texts = [row["prompt"] for row in prompts]
     for i in range(steps):
         first = i * WORK.prompts
