@@ -40,8 +40,6 @@ class RolloutActor:
         self.version = -1
         self._waiting: deque[Permit] = deque()
         self._siblings = config.rollout.group_size  # of the last permit: how many more would fit
-        self._tokens = 0
-        self._seconds = {"idle": 0.0, "weights": 0.0, "generate": 0.0}
 
     def run(self) -> None:
         """Serve for ever; the owner of the process ends it."""
@@ -52,32 +50,18 @@ class RolloutActor:
         """One turn: take permits, admit what fits, decode a chunk, hand finished groups on."""
         self._take_permits(timeout_s)
         self._admit()
-        started = time.perf_counter()
-        finished = self.engine.step()
-        self._seconds["generate"] += time.perf_counter() - started
-        if finished:
+        if finished := self.engine.step():
             self.rollouts.put([self._group(sampled) for sampled in finished])
-
-    def stats(self) -> dict[str, float]:
-        """Running totals: tokens, seconds by cause, and the share of slot-steps that were live."""
-        steps = self.engine.slot_steps
-        return {
-            "tokens": self._tokens,
-            "slot_use": self.engine.live_slot_steps / steps if steps else 0.0,
-            **{f"{cause}_s": seconds for cause, seconds in self._seconds.items()},
-        }
 
     def _take_permits(self, timeout_s: float) -> None:
         if self._waiting:
             return
-        started = time.perf_counter()
         idle = not self.engine.busy
         room = self.engine.free_slots // self._siblings
         if idle or room:
             self._waiting.extend(self.permits.get(max(1, room), timeout_s if idle else 0.0))
         if self._waiting:
             self._siblings = self._waiting[-1].siblings
-        self._seconds["idle"] += time.perf_counter() - started
 
     def _admit(self) -> None:
         """Fill free slots with permits of the loaded version; swap weights only when all are empty.
@@ -90,10 +74,8 @@ class RolloutActor:
         if wanted != self.version:
             if self.engine.busy:
                 return
-            started = time.perf_counter()
             self.engine.load(self.weights.fetch(wanted, timeout_s=self.config.loop.wait_timeout_s))
             self.version = wanted
-            self._seconds["weights"] += time.perf_counter() - started
         fitting, free = [], self.engine.free_slots
         while (
             self._waiting
@@ -106,7 +88,6 @@ class RolloutActor:
         self.engine.admit(fitting)
 
     def _group(self, sampled: Sampled) -> RolloutGroup:
-        self._tokens += sum(len(tokens) for tokens in sampled.tokens)
         return RolloutGroup(
             permit=sampled.permit,
             policy_version=self.version,

@@ -84,7 +84,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
         with clock.part("evaluate_after"):
             after, greedy = _evaluate(job, "after", ledger.step)
         write_json(_evaluation_file(job, ledger.step), after)
-    summary = _summary(job, ledger, before, after, clock)
+    summary = _summary(job, ledger, before, after, clock, begun["parameters"])
     write_json(job.folder.summary_file, summary)
     print(f"reward {summary['reward_first']:.2f} -> {summary['reward_last']:.2f}")
     print("\n".join(evaluation_table(before, after) + _three_traces(greedy)))
@@ -217,7 +217,7 @@ def _stopped(job: Job, stopper: Stopping, reason: str) -> int:
 
 
 def _summary(
-    job: Job, ledger: Ledger, before: dict | None, after: dict, clock: Clock
+    job: Job, ledger: Ledger, before: dict | None, after: dict, clock: Clock, parameters: int
 ) -> dict[str, Any]:
     return {
         **ledger_figures(job.folder.ledger_file),
@@ -229,6 +229,7 @@ def _summary(
         "seed": job.config.run.seed,
         "hosts": len(job.connection.nodes),
         "placement": job.placed(),
+        "parameters": parameters,
         "parameters_sha256": job.learner.parameters_sha256(),
         "packages": package_versions(),
         "git_commit": git_commit(),

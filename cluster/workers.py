@@ -13,11 +13,10 @@ from cluster.connect import ROOT, Connection
 def start_actor(
     actor_class: type, connection: Connection, host: int, args: Sequence[Any], env: dict[str, str]
 ) -> Any:
-    """An actor of a plain class on a host. Two calls may be under way at a time."""
+    """An actor of a plain class on a host; its calls run one after the other, in order."""
     remote_class: Any = ray.remote(actor_class)
     return remote_class.options(
         num_cpus=0,
-        max_concurrency=2,  # so that an actor in `run` can still answer
         scheduling_strategy=NodeAffinitySchedulingStrategy(connection.nodes[host], soft=False),
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | env},
     ).remote(*args)

@@ -7,6 +7,7 @@ line a step in the run folder.
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -66,9 +67,12 @@ class LedgerFile:
         temporary.write_text("".join(kept))
         os.replace(temporary, path)
         self._file = path.open("a")
+        self._written = time.monotonic()
 
     def write(self, step: int, chosen: StepGroups, seconds: dict[str, float]) -> None:
-        entry = step_entry(step, chosen) | {"seconds": seconds}
+        now = time.monotonic()
+        entry = step_entry(step, chosen) | {"seconds": seconds, "wall_s": now - self._written}
+        self._written = now
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 

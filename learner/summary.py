@@ -18,19 +18,21 @@ def ledger_figures(ledger_file: Path) -> dict[str, float | dict]:
     """What the history of a run says, over all its sittings.
 
     `reward_first`: mean reward of the first 5 steps; `reward_last`: of the last 10 %;
-    `tokens_per_s`: sampled tokens per second of training; `step_seconds`: mean of each part.
+    `tokens_per_s`, `samples_per_s`: of training, by the wall clock; `step_seconds`: mean of each
+    part.
     """
     steps = [json.loads(line) for line in ledger_file.read_text().splitlines()]
     rewards = [step["reward"] for step in steps if step["reward"] is not None]
     if not rewards:
         return {}
     tail = max(1, round(0.1 * len(rewards)))
+    wall_s = sum(step["wall_s"] for step in steps)
     seconds = {part: sum(s["seconds"][part] for s in steps) for part in steps[0]["seconds"]}
     return {
         "reward_first": float(np.mean(rewards[:5])),
         "reward_last": float(np.mean(rewards[-tail:])),
-        "tokens_per_s": sum(step["tokens"] for step in steps) / sum(seconds.values()),
-        "samples_per_s": sum(step["samples"] for step in steps) / sum(seconds.values()),
+        "tokens_per_s": sum(step["tokens"] for step in steps) / wall_s,
+        "samples_per_s": sum(step["samples"] for step in steps) / wall_s,
         "step_seconds": {part: total / len(steps) for part, total in seconds.items()},
     }
 

@@ -74,7 +74,6 @@ class Engine:
         self.model, self.slots, self.stops, self.seed = model, slots, stops, seed
         self.max_prompt, self.max_new = section.max_prompt_tokens, section.max_new_tokens
         self.prefill_rows = max(1, slots // section.group_size)
-        self.slot_steps = self.live_slot_steps = 0  # those decoded, and those of use
         self._params: Params | None = None
         self._cache: Cache = empty_cache(model, slots, self.max_prompt + self.max_new)
         self._owner: list[tuple[_Progress, int] | None] = [None] * slots
@@ -131,8 +130,6 @@ class Engine:
             return []
         self._cache, outputs = self._decode(self._params, self._cache, self._state)
         tokens, logprobs, live = jax.device_get(outputs)  # [chunk, S] each
-        self.slot_steps += self.slots * int(live.any(axis=1).sum())
-        self.live_slot_steps += int(live.sum())
         return list(self._collect(tokens, logprobs, live))
 
     def _admit_rows(self, permits: list[Permit]) -> None:

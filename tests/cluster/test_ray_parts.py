@@ -76,14 +76,11 @@ class Breaks:
 
 
 class Sleeps:
-    def __init__(self, index):
-        pass
+    def __init__(self, index, folder):
+        (folder / f"pid-{index}").write_text(str(os.getpid()))
 
     def run(self):
         time.sleep(600)
-
-    def pid(self):
-        return os.getpid()
 
 
 def stopped_with(pool):
@@ -101,10 +98,13 @@ def test_a_worker_that_breaks_ends_the_job_with_its_cause(connection):
         stopped_with(pool)
 
 
-def test_a_worker_that_is_killed_is_named(connection):
-    pool = start_workers("judge", Sleeps, connection, (0, 1), (), {})
-    pool.raise_if_stopped()
-    os.kill(ray.get(pool._actors[1].pid.remote()), signal.SIGKILL)
+def test_a_worker_that_is_killed_is_named(connection, tmp_path):
+    pool = start_workers("judge", Sleeps, connection, (0, 1), (tmp_path,), {})
+    written = tmp_path / "pid-1"
+    while not (written.exists() and written.read_text()):
+        pool.raise_if_stopped()
+        time.sleep(0.1)
+    os.kill(int(written.read_text()), signal.SIGKILL)
     with pytest.raises(RuntimeError, match="judge actor 1 on host 1 .* died"):
         stopped_with(pool)
     pool.kill()

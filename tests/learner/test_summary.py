@@ -8,14 +8,20 @@ from learner.summary import evaluation_table, ledger_figures, package_versions, 
 def test_figures_of_a_history(tmp_path):
     path = tmp_path / "ledger.jsonl"
     steps = [
-        {"reward": n / 20, "tokens": 100, "samples": 8, "seconds": {"wait": 0.5, "update": 1.5}}
+        {
+            "reward": n / 20,
+            "tokens": 100,
+            "samples": 8,
+            "wall_s": 2.5,
+            "seconds": {"wait": 0.5, "update": 1.5},
+        }
         for n in range(20)
     ]
     path.write_text("".join(json.dumps(step) + "\n" for step in steps))
     figures = ledger_figures(path)
     assert figures["reward_first"] == 0.1  # mean of 0, .05, .1, .15, .2
     assert figures["reward_last"] == 0.925  # mean of the last two
-    assert (figures["tokens_per_s"], figures["samples_per_s"]) == (50, 4)
+    assert (figures["tokens_per_s"], figures["samples_per_s"]) == (40, 3.2)
     assert figures["step_seconds"] == {"wait": 0.5, "update": 1.5}
 
 
