@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -155,6 +156,7 @@ def evaluate(args: argparse.Namespace, started: float) -> int:
 
 def data(args: argparse.Namespace, started: float) -> int:
     from actors.data.prepare import data_paths
+    from actors.data.tables import load_table
 
     overrides = ["data.train=synthetic", "data.heldout=synthetic", *args.overrides]
     config = load(args.config or DEMO, overrides)
@@ -162,7 +164,10 @@ def data(args: argparse.Namespace, started: float) -> int:
     if any(folder.glob("*.parquet")):
         raise InputError(f"{folder} holds Parquet files already: give another folder")
     for path in data_paths(folder, config):
-        print(path)
+        table = load_table(path)
+        counts = Counter(table["domain"].to_pylist())
+        domains = ", ".join(f"{domain} {count}" for domain, count in sorted(counts.items()))
+        print(f"{path}: {table.num_rows} rows ({domains})")
     return 0
 
 

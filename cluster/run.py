@@ -68,11 +68,11 @@ def train_run(job: Job, stopper: Stopping) -> int:
         if begun["phase"] == "sft":
             with clock.part("cold_start"):
                 _cold_start(job, begun["step"], stopper)
+        ledger = Ledger(**begun["ledger"]) if begun["phase"] == "grpo" else Ledger()
+        with clock.part("evaluate_before"):
+            before = _evaluation_before(job, ledger)
     except Stop as stop:
         return _stopped(job, stopper, str(stop))
-    ledger = Ledger(**begun["ledger"]) if begun["phase"] == "grpo" else Ledger()
-    with clock.part("evaluate_before"):
-        before = _evaluation_before(job, ledger)
     with clock.part("grpo"):
         ledger, reason = _grpo(job, ledger)
     if stopper.signal:
