@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -143,16 +143,16 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
 
 def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
-    recorder = Recorder(folder, config, ledger.step)
-    history = LedgerFile(folder.ledger_file, ledger.step)
-    with Progress("grpo", config.loop.steps, ledger.step) as progress:
+    with (
+        closing(Recorder(folder, config, ledger.step)) as recorder,
+        closing(LedgerFile(folder.ledger_file, ledger.step)) as history,
+        Progress("grpo", config.loop.steps, ledger.step) as progress,
+    ):
 
         def report(done: StepReport) -> None:
             history.write(done.step, done.chosen, done.seconds)
             _record(job, recorder, done)
             progress.update(done.step, **_progress_fields(job, done))
-            if done.step % config.checkpoint.every_steps == 0:
-                recorder.flush()
 
         parts = Parts(
             learner=job.learner,
@@ -161,12 +161,9 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
             ask=job.feed(ledger.consumed).ask,
             check=job.check,
             report=report,
+            flush=recorder.flush,
         )
-        ledger, reason = train(config, parts, ledger)
-
-    recorder.close()
-    history.close()
-    return ledger, reason
+        return train(config, parts, ledger)
 
 
 def _record(job: Job, recorder: Recorder, done: StepReport) -> None:

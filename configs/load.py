@@ -72,7 +72,10 @@ def _parse_override(item: str) -> tuple[str, Any]:
     try:
         return key, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return key, text  # a bare word, as in data.train=rows.jsonl
+        return (
+            key,
+            text,
+        )  # a bare word, as in data.train=rows.jsonl; or nothing, as in model.weights=
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

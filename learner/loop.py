@@ -56,6 +56,7 @@ class Parts:
     ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
     check: Callable[[], None]  # raises Stop when it is time to end
     report: Callable[[StepReport], None]
+    flush: Callable[[], None]  # write what was reported: called before each checkpoint
 
 
 def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]:
@@ -76,9 +77,11 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
             ledger, reward = report.ledger, {"reward": float(report.chosen.rewards.mean())}
             parts.report(report)
             if ledger.step % config.checkpoint.every_steps == 0:
+                parts.flush()
                 parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=False)
     except Stop as stop:
         reason = str(stop)
+    parts.flush()
     parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=True)
     return ledger, reason
 

@@ -92,6 +92,7 @@ class Pipeline:
             ask=self.ask,
             check=self.check,
             report=self.reports.append,
+            flush=lambda: None,
         )
         ledger = Ledger(**self.begun["ledger"])
         ledger, reason = train(self.config, parts, ledger)
