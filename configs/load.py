@@ -26,7 +26,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         _put(tree, key, value)
         origins[key] = f"the override {item}"
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(tree, strict=True)
     except ValidationError as error:
         lines = [_problem(detail, origins, str(path)) for detail in error.errors()]
         raise InputError("\n  ".join(["the configuration is not usable:", *lines])) from error

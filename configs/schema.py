@@ -58,7 +58,7 @@ class RolloutSection(Section):
     max_prompt_tokens: Count = 32
     max_reasoning_tokens: Count = 16
     max_answer_tokens: Count = 8
-    stop_tokens: tuple[str, ...] = ()
+    stop_tokens: Annotated[tuple[str, ...], Field(strict=False)] = ()  # TOML has lists
     """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
     ignore_eos: bool = False
     """Sample to the budget whatever is drawn: for measuring throughput."""

@@ -64,6 +64,7 @@ def test_overrides_win_over_the_file():
         ("grpo.kl_coeficient=1", "did you mean grpo.kl_coefficient?"),
         ("lop.steps=3", "lop: unknown"),
         ("loop.steps=0", "loop.steps = 0: Input should be greater than or equal to 1"),
+        ('loop.steps="5"', "loop.steps = '5': Input should be a valid integer"),
         ("loop.steps=many", "loop.steps = 'many': Input should be a valid integer"),
         (
             "learner.learning_rate=nan",
