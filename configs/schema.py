@@ -6,10 +6,15 @@ files state what they change. Seconds end in `_s`; counts are plain nouns; "" me
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _from_list(value: object) -> object:
+    """TOML has lists, a frozen section has tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Section(BaseModel):
@@ -58,7 +63,7 @@ class RolloutSection(Section):
     max_prompt_tokens: Count = 32
     max_reasoning_tokens: Count = 16
     max_answer_tokens: Count = 8
-    stop_tokens: Annotated[tuple[str, ...], Field(strict=False)] = ()  # TOML has lists
+    stop_tokens: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = ()
     """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
     ignore_eos: bool = False
     """Sample to the budget whatever is drawn: for measuring throughput."""
