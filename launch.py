@@ -14,11 +14,13 @@ Any setting of the configuration can be given as section.key=value.
 import argparse
 import math
 import os
+import shutil
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from configs.errors import InputError
@@ -69,10 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (0; 2 for bad input; 128 + number for a signal)."""
     started = time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in (*COMMANDS, "-h", "--help"):
-        argv.insert(0, "train")
     try:
-        args = parse(argv)
+        args = parse(with_command(argv))
         return args.command(args, started)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def with_command(argv: list[str]) -> list[str]:
+    """The arguments with `train` before them where no command is given."""
+    first = argv[0] if argv else ""
+    if first in (*COMMANDS, "-h", "--help"):
+        return argv
+    if first and "=" not in first and not first.startswith("-"):
+        raise InputError(f"unknown command {first!r}; commands are {', '.join(COMMANDS)}")
+    return ["train", *argv]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -176,15 +186,18 @@ def _on_cluster(
 ) -> int:
     """Prepare everything that can be wrong, then start Ray and run `command` on it."""
     from actors.data.prepare import prepare
-    from cluster.connect import connect
+    from cluster.connect import check_memory, connect
     from cluster.job import Job
     from cluster.placement import plan
     from configs.run_folder import open_run
 
     planned = plan(args.hosts, config)
-    folder = open_run(args.run or new_run_folder(args.config or DEMO), config)
+    path = args.run or new_run_folder(args.config or DEMO)
+    with nothing_left_behind(path):
+        folder = open_run(path, config)
+        corpus = prepare(folder, config)
+        check_memory(planned)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
-    corpus = prepare(folder, config)
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
     print("\n".join(planned.lines()), flush=True)
     stopper = Stopper(started + config.loop.time_budget_s)
@@ -192,6 +205,18 @@ def _on_cluster(
         stopper.install()  # Ray installs handlers of its own when it starts
         with Job(config, folder, corpus, planned, connection, stopper.check) as job:
             return command(job, stopper)
+
+
+@contextmanager
+def nothing_left_behind(path: Path) -> Iterator[None]:
+    """Take a new run folder away again when its input is refused."""
+    new = not path.exists()
+    try:
+        yield
+    except InputError:
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def new_run_folder(config_file: Path) -> Path:

@@ -50,8 +50,8 @@ class Connection:
 def connect(plan: Plan) -> Iterator[Connection]:
     """Join the cluster that `RAY_ADDRESS` names, else start `plan.hosts` local Ray nodes.
 
-    Raises InputError when the machine's memory or the cluster has no room for the plan. What was
-    started here ends with the context.
+    Raises InputError when the cluster has too few hosts. What was started here ends with the
+    context.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address:
@@ -61,7 +61,6 @@ def connect(plan: Plan) -> Iterator[Connection]:
         finally:
             ray.shutdown()
         return
-    check_memory(plan, psutil.virtual_memory().available / 2**30)
     # a short path: Ray's sockets below it must not exceed 107 bytes
     with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as folder:
         cluster = _start_local(plan.hosts, folder)
@@ -72,8 +71,12 @@ def connect(plan: Plan) -> Iterator[Connection]:
             cluster.shutdown()
 
 
-def check_memory(plan: Plan, available_gib: float) -> None:
-    """Raises InputError when the plan's hosts do not fit into this machine's memory."""
+def check_memory(plan: Plan, available_gib: float | None = None) -> None:
+    """Raises InputError when local hosts for the plan would not fit into this machine's memory."""
+    if os.environ.get("RAY_ADDRESS"):
+        return  # the hosts are other machines
+    if available_gib is None:
+        available_gib = psutil.virtual_memory().available / 2**30
     if plan.memory_gib > available_gib:
         raise InputError(
             f"--hosts {plan.hosts}: {plan.hosts} local hosts need about {plan.memory_gib:.1f} GiB, "

@@ -53,6 +53,7 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         path.write_text(content)
     error = refused(capsys, *SMOKE, "--run", run, f"data.train={path}")
     assert message in error and "rows.jsonl" in error
+    assert not Path(run).exists(), "a refused run must leave nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         (["--hosts", "900"], "900 local hosts need about"),
         (["--config", "none.toml"], "none.toml: No such file"),
         (["model.tokenizer=none.model"], "none.model: No such file"),
-        (["tarin"], "'tarin' is no setting"),
+        (["tarin"], "unknown command 'tarin'; commands are train, sft"),
         (["eval"], "eval needs --run"),
         (["eval", "--run", "nowhere"], "no run folder"),
         (["sft", "sft.steps=0"], "no cold start to run"),

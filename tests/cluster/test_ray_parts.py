@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 import ray
 
-from cluster.connect import connect
 from cluster.learner_slice import LearnerSlice
-from cluster.placement import plan
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
 from cluster.workers import start_actor, start_workers
 from configs.errors import InputError
-from configs.schema import RunConfig
 from tests.learner.conftest import make_group
 
 pytestmark = pytest.mark.ray
@@ -159,11 +156,3 @@ def test_a_cluster_with_too_few_hosts_says_what_is_missing(connection, monkeypat
 
     with pytest.raises(InputError, match="has 2 hosts, 3 are missing .*give --hosts 2"):
         module._registered(5, local=False, timeout_s=0.1)
-
-
-def test_more_local_hosts_than_memory_are_refused_before_anything_starts():
-    with (
-        pytest.raises(InputError, match="500 local hosts need about"),
-        connect(plan(500, RunConfig())),
-    ):
-        pass
