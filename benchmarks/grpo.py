@@ -13,7 +13,8 @@ with pip and used again later. It needs the CPU build of torch: where pip finds 
 instead, point pip at an index that has the CPU build (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL).
 
 A table goes to stderr; the last line of stdout is one JSON object, written to --out too. Ratios
-are of the medians of samples per second; above 1 means that Showwork is faster.
+are of the medians of samples per second; above 1 means that Showwork is faster. Turns beside which
+other processes used the machine are listed under "disturbed": their ratios are not to be quoted.
 """
 
 import argparse
@@ -148,11 +149,14 @@ def run(args: argparse.Namespace, interpreters: dict[str, str]) -> Results:
                     f"--seed={args.seed + number}",
                 ]
                 log = LOGS / f"grpo-{name}-{lengths}-{number}.log"
+                before = race.busy_cores()
                 account = race.last_json(race.run_child(command, log))
+                account["other_cores"] = [before, race.busy_cores()]
                 accounts[name][lengths].append(account)
+                disturbed = "  DISTURBED by other processes" * race.is_disturbed(account)
                 race.say(
                     f"{lengths:<7}round {number + 1}/{args.rounds}  {name:<6}"
-                    f"{account['samples_per_s']:8.2f} samples/s"
+                    f"{account['samples_per_s']:8.2f} samples/s{disturbed}"
                 )
     return {
         name: {lengths: race.summarize(rounds) for lengths, rounds in by_lengths.items()}
@@ -175,8 +179,20 @@ def verdict(results: Results, missing: dict[str, str]) -> dict:
         "ours": ours or None,
         "peers": peers | {name: {"missing": reason} for name, reason in missing.items()},
         "ratios": ratios,
+        "disturbed": disturbed_turns(results),
         "environment": race.environment(),
     }
+
+
+def disturbed_turns(results: Results) -> list[str]:
+    """Turns whose figures say as much about other processes as about the contestant."""
+    return [
+        f"{name} {lengths} {number + 1}"
+        for name, by_lengths in results.items()
+        for lengths, summary in by_lengths.items()
+        for number, account in enumerate(summary["rounds"])
+        if race.is_disturbed(account)
+    ]
 
 
 def settings(args: argparse.Namespace) -> dict:
@@ -192,7 +208,10 @@ def table(results: Results, missing: dict[str, str]) -> list[str]:
                 rate = row["samples_per_s"]
                 span = f"{rate['median']:.2f} ({rate['min']:.2f}-{rate['max']:.2f})"
                 lines.append(f"{name:<8}{lengths:<7}{span:>24}{_cells(row)}")
-    return lines + [f"{name:<8}missing: {why.splitlines()[0]}" for name, why in missing.items()]
+    lines += [f"{name:<8}missing: {why.splitlines()[0]}" for name, why in missing.items()]
+    if turns := disturbed_turns(results):
+        lines.append(f"NOT QUIET, don't quote: {', '.join(turns)}")
+    return lines
 
 
 def _cells(row: dict) -> str:

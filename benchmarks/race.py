@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("google-tunix", "jax", "jaxlib", "flax", "optax", "ray", "numpy")
+QUIET_CORES = 0.25  # what other processes may use before a turn counts as disturbed
 _GRACE_S = 15.0  # a child that is asked to end may save first
 
 
@@ -27,6 +30,18 @@ def turns(contestants: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
     for number in range(rounds):
         for name in contestants:
             yield number, name
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """Cores in use over the next `seconds`. Between two turns, that is by other processes."""
+    return round(psutil.cpu_percent(seconds) / 100 * (os.cpu_count() or 1), 2)
+
+
+def is_disturbed(account: Mapping) -> bool:
+    """Whether others used the machine just before or just after a turn. Contestants need not suffer
+    alike from that, so taking turns does not make up for it. What comes and goes in between is not
+    seen."""
+    return max(account["other_cores"]) > QUIET_CORES
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from benchmarks.peers.work import WORK, Step, account
 
 
 def rates(*values):
-    return race.summarize([{"samples_per_s": value} for value in values])
+    quiet = {"other_cores": [0.0, 0.1]}
+    return race.summarize([{"samples_per_s": value} | quiet for value in values])
 
 
 def test_contestants_take_turns():
@@ -45,7 +46,8 @@ def test_the_verdict_has_the_shape_that_readers_expect():
         "tunix": {"even": rates(10), "ragged": rates(10)},
     }
     result = grpo.verdict(results, {"trl": "no such package"})
-    assert list(result) == ["benchmark", "ours", "peers", "ratios", "environment"]
+    assert list(result) == ["benchmark", "ours", "peers", "ratios", "disturbed", "environment"]
+    assert result["disturbed"] == []
     assert result["ratios"] == {
         "samples_per_s_vs_tunix": 2.0,
         "samples_per_s_vs_trl": None,
@@ -61,6 +63,15 @@ def test_the_table_has_a_line_for_each_result_and_says_what_is_missing():
     lines = grpo.table({"tunix": {"even": rates(10)}}, {"trl": "pip failed\nlong story"})
     assert "10.00 (10.00-10.00)" in lines[1]
     assert lines[2].split() == ["trl", "missing:", "pip", "failed"]
+
+
+def test_turns_beside_other_work_are_named():
+    rounds = [
+        {"samples_per_s": 1.0, "other_cores": cores} for cores in ([0.0, 0.1], [0.1, 1.0], [2.0, 0])
+    ]
+    results = {"trl": {"even": race.summarize(rounds)}}
+    assert grpo.disturbed_turns(results) == ["trl even 2", "trl even 3"]
+    assert grpo.table(results, {})[-1] == "NOT QUIET, don't quote: trl even 2, trl even 3"
 
 
 def test_warmup_is_left_out_of_an_account():
