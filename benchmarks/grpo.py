@@ -12,6 +12,9 @@ Tunix runs in the project's environment. TRL gets its own below .bench/trl, made
 with pip and used again later. It needs the CPU build of torch: where pip finds the CUDA build
 instead, point pip at an index that has the CPU build (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL).
 
+Ours runs twice: as it comes, with rollouts one update ahead of the learner ("ours"), and strictly
+on-policy like the peers ("synchronous").
+
 A table goes to stderr; the last line of stdout is one JSON object, written to --out too. Ratios
 are of the medians of samples per second; above 1 means that Showwork is faster. Turns beside which
 other processes used the machine are listed under "disturbed": their ratios are not to be quoted.
@@ -42,10 +45,12 @@ class Contestant:
 
     script: str
     packages: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 CONTESTANTS = {
     "ours": Contestant("ours_grpo.py"),
+    "synchronous": Contestant("ours_grpo.py", arguments=("--staleness=0",)),
     "tunix": Contestant("peers/tunix_grpo.py"),
     "trl": Contestant("peers/trl_grpo.py", ("torch==2.13.0", "trl==1.16.0")),
 }
@@ -87,7 +92,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20, help="of each turn, warmup included")
     parser.add_argument("--warmup", type=int, default=3, help="first steps that are left out")
-    parser.add_argument("--contestants", type=names(tuple(CONTESTANTS)), default="ours,tunix,trl")
+    parser.add_argument(
+        "--contestants", type=names(tuple(CONTESTANTS)), default=",".join(CONTESTANTS)
+    )
     parser.add_argument("--lengths", type=names(LENGTHS), default="even,ragged")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file for the JSON object")
@@ -147,6 +154,7 @@ def run(args: argparse.Namespace, interpreters: dict[str, str]) -> Results:
                     f"--steps={args.steps}",
                     f"--warmup={args.warmup}",
                     f"--seed={args.seed + number}",
+                    *CONTESTANTS[name].arguments,
                 ]
                 log = LOGS / f"grpo-{name}-{lengths}-{number}.log"
                 before = race.busy_cores()
@@ -155,7 +163,7 @@ def run(args: argparse.Namespace, interpreters: dict[str, str]) -> Results:
                 accounts[name][lengths].append(account)
                 disturbed = "  DISTURBED by other processes" * race.is_disturbed(account)
                 race.say(
-                    f"{lengths:<7}round {number + 1}/{args.rounds}  {name:<6}"
+                    f"{lengths:<7}round {number + 1}/{args.rounds}  {name:<12}"
                     f"{account['samples_per_s']:8.2f} samples/s{disturbed}"
                 )
     return {
@@ -166,17 +174,21 @@ def run(args: argparse.Namespace, interpreters: dict[str, str]) -> Results:
 
 def verdict(results: Results, missing: dict[str, str]) -> dict:
     """The JSON object. What did not run is null, or says why under "missing"."""
-    ours = results.get("ours", {})
-    peers = {name: result for name, result in results.items() if name != "ours"}
+    ours = {name: results[name] for name in ("ours", "synchronous") if name in results}
+    peers = {name: result for name, result in results.items() if name not in ours}
     ratios = {}
-    for lengths, suffix in (("even", ""), ("ragged", "_ragged")):
-        for peer in ("tunix", "trl"):
-            ratios[f"samples_per_s_vs_{peer}{suffix}"] = race.ratio(
-                ours.get(lengths), peers.get(peer, {}).get(lengths), "samples_per_s"
-            )
+    for mode, ending in (("ours", ""), ("synchronous", "_synchronous")):
+        for lengths, suffix in (("even", ""), ("ragged", "_ragged")):
+            for peer in ("tunix", "trl"):
+                ratios[f"samples_per_s_vs_{peer}{suffix}{ending}"] = race.ratio(
+                    ours.get(mode, {}).get(lengths),
+                    peers.get(peer, {}).get(lengths),
+                    "samples_per_s",
+                )
     return {
         "benchmark": "grpo",
-        "ours": ours or None,
+        "ours": ours.get("ours"),
+        "ours_synchronous": ours.get("synchronous"),
         "peers": peers | {name: {"missing": reason} for name, reason in missing.items()},
         "ratios": ratios,
         "disturbed": disturbed_turns(results),
@@ -201,13 +213,13 @@ def settings(args: argparse.Namespace) -> dict:
 
 def table(results: Results, missing: dict[str, str]) -> list[str]:
     heads = "".join(f"{head:>{width}}" for head, _, width, _ in COLUMNS)
-    lines = [f"\n{'':<15}{'samples/s (min-max)':>24}{heads}"]
+    lines = [f"\n{'':<20}{'samples/s (min-max)':>24}{heads}"]
     for lengths in LENGTHS:
         for name, by_lengths in results.items():
             if row := by_lengths.get(lengths):
                 rate = row["samples_per_s"]
                 span = f"{rate['median']:.2f} ({rate['min']:.2f}-{rate['max']:.2f})"
-                lines.append(f"{name:<8}{lengths:<7}{span:>24}{_cells(row)}")
+                lines.append(f"{name:<13}{lengths:<7}{span:>24}{_cells(row)}")
     lines += [f"{name:<8}missing: {why.splitlines()[0]}" for name, why in missing.items()]
     if turns := disturbed_turns(results):
         lines.append(f"NOT QUIET, don't quote: {', '.join(turns)}")

@@ -99,6 +99,7 @@ def settings(args: argparse.Namespace, rows: Path) -> list[str]:
         "loop.groups_per_step": WORK.prompts,
         "loop.max_staleness": args.staleness,
         "grpo.widest_groups": 0,
+        "grpo.loss_mean": "sequence",
         "grpo.kl_coefficient": WORK.kl_coefficient,
         "learner.learning_rate": WORK.learning_rate,
         "learner.final_learning_rate": WORK.learning_rate,
