@@ -61,7 +61,8 @@ class LearnerHost:
     def create_state(self) -> dict[str, Any]:
         """Place the newest state of the run, or a fresh one.
 
-        Returns {"phase": "sft" or "grpo", "step", "ledger", "devices"}; the ledger is {} at first.
+        Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
+        "parameters" (their number)}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
