@@ -1,5 +1,6 @@
 """Waiting for Ray with a deadline, and errors that keep their cause."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from configs.errors import InputError
+
+_FETCH_S = 60.0  # for an answer that is there already
+_DEATH_NOTICE_S = 3.0  # Ray reports a process that ended after 1 to 2 s
 
 
 def resolve(ref: Any, timeout_s: float, what: str) -> Any:
@@ -28,21 +32,44 @@ def resolve(ref: Any, timeout_s: float, what: str) -> Any:
 
 
 def resolve_all(refs: Sequence[Any], timeout_s: float, names: Sequence[str]) -> list[Any]:
-    """`resolve` of several references, reporting the first that fails, whichever it is."""
-    waiting = dict(zip(refs, names, strict=True))
-    ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=timeout_s)
-    failed = [ref for ref in ready if _has_failed(ref)]
-    for ref in failed or refs:
-        resolve(ref, 0.0 if ref not in ready else timeout_s, waiting[ref])
-    return [ray.get(ref) for ref in refs]
+    """`resolve` of several references, in their order; fails as soon as one of them has failed.
+
+    The others are not waited for: where one process of a collective is gone, the rest may hang.
+    """
+    name_of = dict(zip(refs, names, strict=True))
+    ends = time.monotonic() + timeout_s
+    waiting = list(refs)
+    while waiting:
+        left_s = max(0.0, ends - time.monotonic())
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=left_s)
+        if not done:
+            silent = ", ".join(name_of[ref] for ref in waiting)
+            raise TimeoutError(f"no answer within {timeout_s:.0f} s from {silent}")
+        if _error(done[0]) is not None:
+            culprit = _culprit(done[0], waiting)
+            resolve(culprit, _FETCH_S, name_of[culprit])
+    return ray.get(list(refs), timeout=_FETCH_S)
 
 
-def _has_failed(ref: Any) -> bool:
+def _culprit(failed: Any, waiting: Sequence[Any]) -> Any:
+    """The reference whose actor died, if that is known soon; else the one that failed first.
+
+    The peers of a process that is gone see a broken connection before Ray sees the death.
+    """
+    if isinstance(_error(failed), RayActorError) or not waiting:
+        return failed
+    done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_DEATH_NOTICE_S)
+    died = [ref for ref in done if isinstance(_error(ref), RayActorError)]
+    return died[0] if died else failed
+
+
+def _error(ref: Any) -> Exception | None:
+    """What a finished reference raises; None when it has a value."""
     try:
-        ray.get(ref, timeout=60)
-    except (RayTaskError, RayActorError):
-        return True
-    return False
+        ray.get(ref, timeout=_FETCH_S)
+    except (RayTaskError, RayActorError) as error:
+        return error
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -86,8 +86,13 @@ def check_memory(plan: Plan, available_gib: float | None = None) -> None:
 
 
 def _start_local(hosts: int, folder: str) -> Cluster:
-    """Ray nodes on the loopback interface. A start that dies under load is tried once more."""
-    os.environ["RAY_TMPDIR"] = folder
+    """Ray nodes on this machine, reachable from its network as any Ray node is.
+
+    A start that dies under load is tried once more. Two traps, both measured: with the address
+    127.0.0.1 Ray's driver looks for the head on the machine's outer address and never finds it, and
+    a `temp_dir` without `RAY_TMPDIR` fails where /tmp/ray does not exist.
+    """
+    os.environ["RAY_TMPDIR"] = folder  # also keeps a bare ray.init() elsewhere from joining us
     (Path(folder) / "ray").mkdir()  # Ray notes the cluster's address there, but does not make it
     node: dict[str, Any] = {
         "num_cpus": _LOCAL_CPUS,

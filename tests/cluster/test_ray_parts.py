@@ -142,6 +142,28 @@ def test_a_learner_slice_is_one_learner(connection):
     learner.kill()
 
 
+class LosesRankOne(FakeHost):
+    """Rank 1 is gone in the middle of a step; rank 0 hangs, or sees a broken connection at once."""
+
+    def train_step(self, batch):
+        if self.rank == 1:
+            os._exit(1)
+        if batch["hangs"]:
+            time.sleep(600)
+        raise OSError("connection closed by peer")
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_learner_process_that_dies_is_named_at_once(connection, hangs):
+    learner = LearnerSlice(LosesRankOne, connection, (0, 1), (None,), {})
+    learner.create_state()
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="learner process 1 on host 1 .* died"):
+        learner.train_step({"hangs": hangs})
+    assert time.monotonic() - started < 30
+    learner.kill()
+
+
 def test_threads_and_platform_reach_the_actor(connection):
     class Shows:
         def environment(self):
