@@ -51,8 +51,10 @@ OPERATOR_OF_VERB = {
 ASKS_FOR_HIGHER = {
     "larger": True,
     "smaller": False,
+    "lower": False,
     "hotter": True,
     "colder": False,
+    "cooler": False,
 }
 LARGEST_SECOND_OPERAND = 3
 HELD_OUT_ONE_IN = 5
@@ -216,9 +218,9 @@ KINDS = {
     "sub": Kind("math", 1, ("What is {a} - {b}?", "Compute {a} - {b}."), _sub),
     "word": Kind("math", 3, ("gets", "loses", "eats"), _word),
     "net": Kind("science", 2, ("heated", "cooled", "chilled"), _net),
-    "weigh": Kind("science", 2, ("hotter", "colder"), _weigh),
+    "weigh": Kind("science", 2, ("hotter", "colder", "cooler"), _weigh),
     "symbol": Kind("science", 1, SYMBOL_PHRASINGS, _symbol),
-    "cmp": Kind("reasoning", 2, ("larger", "smaller"), _cmp),
+    "cmp": Kind("reasoning", 2, ("larger", "smaller", "lower"), _cmp),
     "order": Kind("reasoning", 2, ("tallest", "middle", "shortest"), _order),
     "odd": Kind("reasoning", 1, ("Odd or even: {number}?", "Even or odd: {number}?"), _odd),
     "pick": Kind("general", 2, ("First", "Second", "Third"), _pick),
