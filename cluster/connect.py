@@ -62,7 +62,9 @@ def connect(plan: Plan) -> Iterator[Connection]:
             ray.shutdown()
         return
     # a short path: Ray's sockets below it must not exceed 107 bytes
-    with tempfile.TemporaryDirectory(prefix="sw-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"sw-{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
         cluster = _start_local(plan.hosts, folder)
         try:
             yield _registered(plan.hosts, local=True, timeout_s=_JOIN_TIMEOUT_S)
