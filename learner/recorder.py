@@ -1,5 +1,6 @@
 """What a run leaves behind for people: TensorBoard, and every rollout as Parquet."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,11 @@ class Recorder:
                 path.unlink()
         # events behind the resumed step are repeated: TensorBoard shows the newer ones
         self._board = SummaryWriter(
-            str(folder.tensorboard), purge_step=resumed_step + 1, flush_secs=10
+            str(folder.tensorboard),
+            purge_step=resumed_step + 1,
+            flush_secs=10,
+            # its file names go by the second: a second sitting must not write over the first
+            filename_suffix=f".{time.time_ns()}",
         )
         self._board.add_text("hyperparameters", f"```toml\n{dump(config)}\n```", resumed_step)
         self._rows: list[dict[str, Any]] = []
