@@ -184,7 +184,6 @@ class SftSection(Section):
 class EvalSection(Section):
     rows: Annotated[int, Field(ge=0)] = 400
     """Held-out rows of the evaluation before and after; 0: no evaluation."""
-    every_steps: Annotated[int, Field(ge=0)] = 0
 
 
 class CheckpointSection(Section):
@@ -205,11 +204,6 @@ class RunConfig(Section):
     sft: SftSection = SftSection()
     eval: EvalSection = EvalSection()
     checkpoint: CheckpointSection = CheckpointSection()
-
-    @property
-    def groups_in_flight(self) -> int:
-        """(max_staleness + 1) steps of work: rollouts never run further ahead than that."""
-        return (self.loop.max_staleness + 1) * self.loop.groups_per_step
 
     @property
     def trained_groups(self) -> int:
