@@ -186,6 +186,7 @@ def _on_cluster(
 ) -> int:
     """Prepare everything that can be wrong, then start Ray and run `command` on it."""
     from actors.data.prepare import prepare
+    from actors.rewards.rubric import load_rubric
     from cluster.connect import check_memory, connect
     from cluster.job import Job
     from cluster.placement import plan
@@ -194,8 +195,9 @@ def _on_cluster(
     planned = plan(args.hosts, config)
     path = args.run or new_run_folder(args.config or DEMO)
     with nothing_left_behind(path):
+        rubric = load_rubric(config.judge.rubric, path / "rubric.toml")
         folder = open_run(path, config)
-        corpus = prepare(folder, config)
+        corpus = prepare(folder, config, rubric)
         check_memory(planned)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")

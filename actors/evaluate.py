@@ -9,11 +9,12 @@ import pyarrow as pa
 from actors.data.feed import prompt_tokens
 from actors.data.tables import question
 from cluster.messages import Permit, ScoredGroup, Verdict
-from configs.schema import JudgeSection, RunConfig
+from configs.schema import RunConfig
 from learner.collect import Collector, Queue
 from learner.policy.tokenizer import Tokenizer
 
 MODES = ("greedy", "sampled")
+SOUND = ("reasoning_quality", "trace_coherence")  # full marks in these, as far as judged
 
 
 class Evaluation:
@@ -39,7 +40,7 @@ class Evaluation:
             permits = self._ask(f"{label}/{mode}", mode, policy_version)
             groups = collector.take([permit.key for permit in permits])
             for domain, verdicts in _by_domain(groups).items():
-                results.setdefault(domain, {})[mode] = measures(verdicts, self._config.judge)
+                results.setdefault(domain, {})[mode] = measures(verdicts)
             greedy = greedy or groups
         return results, greedy
 
@@ -53,7 +54,7 @@ class Evaluation:
         return permits
 
 
-def measures(verdicts: Sequence[Verdict], judge: JudgeSection) -> dict:
+def measures(verdicts: Sequence[Verdict]) -> dict:
     """Shares of the judged completions: right answers (with a 95 % Wilson interval), right answers
     with a sound trace, right format; and the mean reward. Abstentions are left out and counted.
     """
@@ -63,20 +64,16 @@ def measures(verdicts: Sequence[Verdict], judge: JudgeSection) -> dict:
         return sum(map(holds, judged)) / len(judged) if judged else math.nan
 
     def right(verdict: Verdict) -> bool:
-        return verdict.parts["answer_correctness"] > 0
+        return verdict.scores.get("answer_correctness", 0.0) > 0
 
     def sound(verdict: Verdict) -> bool:
-        full = {
-            "reasoning_quality": judge.reasoning_quality,
-            "trace_coherence": judge.trace_coherence,
-        }
-        return all(verdict.parts[name] >= weight - 1e-6 for name, weight in full.items())
+        return all(verdict.scores.get(name, 1.0) > 1 - 1e-6 for name in SOUND)
 
     return {
         "accuracy": share(right),
         "interval": wilson_interval(sum(map(right, judged)), len(judged)),
         "sound": share(lambda verdict: right(verdict) and sound(verdict)),
-        "format": share(lambda verdict: verdict.parts["missing_tags"] == 0),
+        "format": share(lambda verdict: bool(verdict.scores)),
         "reward": sum(v.reward for v in judged) / len(judged) if judged else math.nan,
         "rows": len(judged),
         "abstained": len(verdicts) - len(judged),

@@ -6,9 +6,9 @@ A completion that cannot be judged abstains with its reason; it is never a silen
 import logging
 import time
 
+from actors.rewards.rubric import Rubric
 from actors.rewards.shaping import score
 from cluster.messages import Question, RolloutGroup, ScoredGroup, Verdict
-from configs.schema import RunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +19,9 @@ FAILURES_IN_A_ROW = 20
 class JudgeActor:
     """Plain class. The queues have `get(max_items, timeout_s) -> list` and `put(items)`."""
 
-    def __init__(self, index: int, config: RunConfig, rollouts, scored):
+    def __init__(self, index: int, rubric: Rubric, rollouts, scored):
         self.index = index
-        self.section = config.judge
+        self.rubric = rubric
         self.rollouts = rollouts
         self.scored = scored
         self.failures = 0  # in a row
@@ -47,7 +47,7 @@ class JudgeActor:
     def _verdict(self, question: Question, text: str) -> Verdict:
         """The fault boundary: any failure of one completion ends here, as an abstention."""
         try:
-            verdict = score(question, text, self.section)
+            verdict = score(question, text, self.rubric)
         except Exception as error:  # noqa: BLE001
             self.failures += 1
             logger.exception("no verdict on a completion of question %s", question.id)

@@ -47,7 +47,7 @@ class Job:
         self.permits, self.rollouts, self.scored = (GroupQueue(nodes[0]) for _ in range(3))
         self.weights = WeightStore(keep=config.loop.max_staleness + 2, node_id=nodes[0])
         rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
-        judge_args = (config, self.rollouts, self.scored)
+        judge_args = (corpus.rubric, self.rollouts, self.scored)
         rollout_env = worker_env(config.rollout.threads, connection)
         # the pools start up while the learner does
         self.pools = [

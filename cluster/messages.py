@@ -4,7 +4,7 @@ Imports only numpy: Ray unpickles every message inside its queue actor, which pa
 Shapes: G = siblings (completions of one prompt), P = prompt tokens, N = tokens of one completion.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class Verdict:
     reward: float
     parts: dict[str, float]  # criteria and shaping, weighted: they sum to the reward
     abstained: str = ""  # why there is no reward; "" when there is one
+    scores: dict[str, float] = field(default_factory=dict)
+    """Each criterion from 0 to 1, before its weight; empty where the format is not kept."""
 
 
 @dataclass(frozen=True, slots=True)

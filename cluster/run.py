@@ -144,7 +144,7 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
 def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
-        closing(Recorder(folder, config, ledger.step)) as recorder,
+        closing(Recorder(folder, config, ledger.step, job.corpus.rubric.parts)) as recorder,
         closing(LedgerFile(folder.ledger_file, ledger.step)) as history,
         Progress("grpo", config.loop.steps, ledger.step) as progress,
     ):

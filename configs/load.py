@@ -4,7 +4,6 @@ Whatever a user can get wrong ends as one InputError that lists every problem, e
 key, the value, where it stood, and what is allowed.
 """
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from configs.errors import InputError
+from configs.errors import InputError, nearest, problem, read_toml
 from configs.schema import RunConfig
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The checked configuration. Raises InputError."""
-    tree = _read(Path(path))
+    _, tree = read_toml(Path(path), "configuration", "give a TOML file with --config")
     origins: dict[str, str] = {}
     for item in overrides:
         key, value = _parse_override(item)
@@ -50,21 +49,6 @@ def known_keys() -> list[str]:
     return [key for key, _ in _leaves(RunConfig().model_dump())]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"configuration {path}: {error.strerror}; give a TOML file with --config"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"configuration {path}: not UTF-8 text ({error.reason})") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"configuration {path}: not TOML: {error}") from error
-
-
 def _parse_override(item: str) -> tuple[str, Any]:
     key, sign, text = item.partition("=")
     if not sign or key.count(".") != 1 or not all(key.split(".")):
@@ -87,29 +71,9 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _problem(detail: Any, origins: dict[str, str], path: str) -> str:
     key = ".".join(str(part) for part in detail["loc"])
-    where = origins.get(key, path)
-    if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown ({where}); {_nearest(key)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{message} ({path})"
-    if detail["type"] == "value_error":  # a check across the keys of a section
-        return f"[{key}] {message} ({where})"
-    return f"{key} = {detail['input']!r}: {message} ({where})"
-
-
-def _nearest(key: str) -> str:
-    keys = known_keys()
-    name = key.split(".")[-1]
-    near = difflib.get_close_matches(key, keys, 1) or [
-        known
-        for match in difflib.get_close_matches(name, [k.split(".")[1] for k in keys], 1)
-        for known in keys
-        if known.endswith(f".{match}")
-    ]
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"known sections: {', '.join(RunConfig.model_fields)}"
+    near = nearest(key, known_keys())
+    sections = f"known sections: {', '.join(RunConfig.model_fields)}"
+    return problem(detail, origins.get(key, path), f"did you mean {near}?" if near else sections)
 
 
 def _leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:

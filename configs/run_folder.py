@@ -12,11 +12,11 @@ from configs.schema import RunConfig
 
 MAY_DIFFER = (
     *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
-    *("rollout.actors", "judge.actors", "checkpoint.", "eval."),
+    *("rollout.actors", "judge.actors", "judge.rubric", "checkpoint.", "eval."),
 )
 """Settings that do not change what a step computes, only how many there are, how fast and what is
 kept of them: a run may be resumed with others. (`loop.steps` also stretches the learning-rate
-schedule.)"""
+schedule. Of the rubric, what its file says is compared, not where it lies.)"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class RunFolder:
     @property
     def ledger_file(self) -> Path:
         return self.path / "ledger.jsonl"
+
+    @property
+    def rubric_file(self) -> Path:
+        return self.path / "rubric.toml"
 
     @property
     def tokenizer_file(self) -> Path:

@@ -89,25 +89,8 @@ class RolloutSection(Section):
 
 class JudgeSection(Section):
     actors: Count = 1
-    reasoning_quality: Share = 0.4
-    answer_correctness: Share = 0.3
-    trace_coherence: Share = 0.2
-    step_clarity: Share = 0.1
-    missing_tags: Annotated[float, Field(le=0)] = -0.5
-    repetition: Annotated[float, Field(le=0)] = -0.1
-    length_bonus: Annotated[float, Field(ge=0, le=0.2)] = 0.02
-
-    @model_validator(mode="after")
-    def _weights_sum_to_one(self):
-        total = (
-            self.reasoning_quality
-            + self.answer_correctness
-            + self.trace_coherence
-            + self.step_clarity
-        )
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"the four rubric weights sum to {total:g}, they must sum to 1")
-        return self
+    rubric: str = "paper"
+    """What a completion is judged by: a rubric of `actors/rewards/rubrics`, or a .toml file."""
 
 
 class LoopSection(Section):

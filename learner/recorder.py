@@ -14,17 +14,10 @@ from configs.load import dump
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 
-PARTS = (
-    "reasoning_quality",
-    "answer_correctness",
-    "trace_coherence",
-    "step_clarity",
-    "missing_tags",
-    "repetition",
-    "length_bonus",
-)
-SCHEMA = pa.schema(
-    [
+
+def rollout_schema(parts: Sequence[str]) -> pa.Schema:
+    """Columns of `rollouts/*.parquet`; `parts` are those of the rubric."""
+    columns = [
         ("step", pa.int32()),
         ("stream", pa.string()),
         ("index", pa.int64()),
@@ -36,7 +29,7 @@ SCHEMA = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
         ("reward", pa.float32()),
-        *((f"part_{name}", pa.float32()) for name in PARTS),
+        *((f"part_{name}", pa.float32()) for name in parts),
         ("abstained", pa.string()),
         ("advantage", pa.float32()),
         ("trained", pa.bool_()),
@@ -45,7 +38,7 @@ SCHEMA = pa.schema(
         ("actor", pa.int32()),
         ("judge", pa.int32()),
     ]
-)
+    return pa.schema(columns)
 
 
 class Recorder:
@@ -53,10 +46,13 @@ class Recorder:
 
     Rollouts are written when the run checkpoints: a run that is cut off repeats the steps since its
     last checkpoint, so their rows must not be there twice. `resumed_step`: rows behind it, of an
-    earlier sitting, are dropped.
+    earlier sitting, are dropped. `parts`: what the verdicts of the run consist of.
     """
 
-    def __init__(self, folder: RunFolder, config: RunConfig, resumed_step: int):
+    def __init__(
+        self, folder: RunFolder, config: RunConfig, resumed_step: int, parts: Sequence[str]
+    ):
+        self._schema = rollout_schema(parts)
         self._folder = folder.rollouts
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.glob("*.parquet"):
@@ -101,7 +97,7 @@ class Recorder:
         first, last = self._rows[0]["step"], self._rows[-1]["step"]
         path = self._folder / f"{first:06d}-{last:06d}.parquet"
         unfinished = path.with_suffix(".tmp")
-        pq.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), unfinished)
+        pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), unfinished)
         unfinished.replace(path)
         self._rows = []
 
@@ -124,7 +120,7 @@ def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:
         "tokens": rollout.tokens[sibling],
         "logprobs": rollout.logprobs[sibling],
         "reward": verdict.reward,
-        **{f"part_{name}": verdict.parts.get(name) for name in PARTS},
+        **{f"part_{name}": value for name, value in verdict.parts.items()},
         "abstained": verdict.abstained,
         "policy_version": rollout.policy_version,
         "truncated": bool(rollout.truncated[sibling]),

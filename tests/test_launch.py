@@ -65,6 +65,8 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         (["--hosts", "900"], "900 local hosts need about"),
         (["--config", "none.toml"], "none.toml: No such file"),
         (["model.tokenizer=none.model"], "none.model: No such file"),
+        (["judge.rubric=papper"], "judge.rubric = 'papper': unknown; did you mean paper?"),
+        (["judge.rubric=none.toml"], "rubric none.toml: No such file"),
         (["tarin"], "unknown command 'tarin'; commands are train, sft"),
         (["eval"], "eval needs --run"),
         (["eval", "--run", "nowhere"], "no run folder"),
@@ -84,6 +86,17 @@ def test_a_run_of_another_configuration_is_refused(run, capsys):
 
     open_run(Path(run), load(ROOT / "configs" / "smoke.toml"))
     assert "run.seed: 0 -> 1" in refused(capsys, *SMOKE, "--run", run, "run.seed=1")
+
+
+def test_a_run_of_another_rubric_is_refused_and_nothing_changes(run, capsys):
+    from configs.load import load
+    from configs.run_folder import open_run, write_text
+
+    folder = open_run(Path(run), load(ROOT / "configs" / "smoke.toml"))
+    write_text(folder.rubric_file, (ROOT / "actors/rewards/rubrics/multilingual.toml").read_text())
+    before = folder.config_file.read_text()
+    assert "is another rubric" in refused(capsys, *SMOKE, "--run", run)
+    assert folder.config_file.read_text() == before
 
 
 def test_the_data_command_writes_both_files(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Everything about data that must be right before anything is started: files, rows, tokenizer."""
+"""What must be right before anything is started: files, rows, tokenizer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import pyarrow as pa
 from actors.data.synthetic import write_synthetic
 from actors.data.tables import check_prompt_lengths, load_table
 from actors.rewards.format import render
-from configs.run_folder import RunFolder
+from actors.rewards.rubric import Rubric
+from configs.run_folder import RunFolder, write_text
 from configs.schema import RunConfig
 from learner.policy.tokenizer import Tokenizer, train_tokenizer
 
@@ -19,18 +20,21 @@ _ROWS_FOR_TOKENIZER = 4000  # more change no piece of a vocabulary of a few hund
 
 @dataclass(frozen=True)
 class Corpus:
-    """The checked data of a run."""
+    """The checked data of a run, and what its completions are judged by."""
 
     train: pa.Table
     heldout: pa.Table
     tokenizer: Tokenizer
+    rubric: Rubric
 
 
-def prepare(folder: RunFolder, config: RunConfig) -> Corpus:
-    """Write what is synthetic, read and check every row, make or load the tokenizer.
+def prepare(folder: RunFolder, config: RunConfig, rubric: Rubric) -> Corpus:
+    """Write what is synthetic, read and check every row, make or load the tokenizer, keep the
+    rubric.
 
     Raises InputError for a file, a row or a prompt that cannot be used.
     """
+    write_text(folder.rubric_file, rubric.source)
     train_path, heldout_path = data_paths(folder.data, config)
     train, heldout = load_table(train_path), load_table(heldout_path)
     tokenizer = _tokenizer(folder.tokenizer_file, train, config)
@@ -41,7 +45,7 @@ def prepare(folder: RunFolder, config: RunConfig) -> Corpus:
 
     for table, path in ((train, train_path), (heldout, heldout_path)):
         check_prompt_lengths(table, path, count, config.rollout.max_prompt_tokens)
-    return Corpus(train, heldout, tokenizer)
+    return Corpus(train, heldout, tokenizer, rubric)
 
 
 def data_paths(folder: Path, config: RunConfig) -> tuple[Path, Path]:

@@ -1,180 +1,196 @@
-"""The four criteria of the rubric, each a pure function of (question, trace) from 0 to 1.
+"""A rubric as a file: criteria with weights and scorers, the shaping around them, domain overrides.
 
-    reasoning_quality   share of steps that hold x share of the needed facts that are used
-    answer_correctness  the verifier's yes or no
-    trace_coherence     does the answer follow from the last step, and each step from what is known
-    step_clarity        are the steps numbered, short and few
+    [criteria.step_clarity]      a criterion: weight (0 to 1; all of them sum to 1) and scorer
+    [shaping]                    missing_tags, repetition (at most 0), length_bonus (0 to 0.2)
+    [domains.math.weights]       other weights for the questions of one domain; those not named stay
+    [domains.math.shaping]       and other shaping
 
-What it cannot see: whether prose is true. Where the data has a reference trace, a step of prose
-holds only in the reference's words and order, so a right explanation in other words is
-undervalued. Where it has none, a step needs only words of the question or of earlier steps; a
-sentence that shuffles them without sense passes, and so does a wrong claim about the world.
-Equations and comparisons of numbers are checked for what they say, but not whether the question
-called for them beyond the operators and the facts that the reference uses.
+`judge.rubric` is the name of a file in `rubrics/`, or the path of one of your own. Whatever is
+wrong in it is an InputError that lists every problem.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from actors.rewards.format import Trace
-from actors.rewards.steps import SIGNS, Step, content, read_steps, tokenize
-from actors.rewards.verifiers import verify
-from cluster.messages import Question
+from pydantic import Field, ValidationError, model_validator
 
-FEWEST_ALLOWED_STEPS = 4  # a trace of up to this many steps is never called long
-MOST_FREE_STEPS = 12  # where no reference says how long a trace should be
-SHORT_STEP, SHORT_FREE_STEP = 40, 160  # characters, with and without a reference
+from actors.rewards.criteria import RULES
+from configs.errors import InputError, nearest, problem, read_toml
+from configs.schema import Section, Share
+
+SHIPPED = Path(__file__).parent / "rubrics"
+SHAPING = ("missing_tags", "repetition", "length_bonus")
+CORRECTNESS = "answer_correctness"
+"""Every rubric has it, because evaluation counts right answers; its weight may be 0."""
+
+Penalty = Annotated[float, Field(le=0)]
+Bonus = Annotated[float, Field(ge=0, le=0.2)]
+
+
+class CriterionTable(Section):
+    weight: Share
+    scorer: Literal["verifier", "rules"]
+
+
+class ShapingTable(Section):
+    missing_tags: Penalty
+    repetition: Penalty
+    length_bonus: Bonus
+
+
+class ShapingOverride(Section):
+    missing_tags: Penalty | None = None
+    repetition: Penalty | None = None
+    length_bonus: Bonus | None = None
+
+
+class DomainTable(Section):
+    weights: dict[str, Share] = {}
+    shaping: ShapingOverride = ShapingOverride()
+
+
+class RubricFile(Section):
+    """What a file may say."""
+
+    criteria: dict[str, CriterionTable]
+    shaping: ShapingTable
+    domains: dict[str, DomainTable] = {}
+
+    @model_validator(mode="after")
+    def _scorers_know_their_criteria(self):
+        for name, table in self.criteria.items():
+            if table.scorer == "verifier" and name != CORRECTNESS:
+                raise ValueError(
+                    f"criteria.{name}.scorer = 'verifier': a verifier scores {CORRECTNESS} only"
+                )
+            if table.scorer == "rules" and name not in RULES:
+                raise ValueError(
+                    f"criteria.{name}.scorer = 'rules': {_known(name, tuple(RULES))}; the rules "
+                    f"know {', '.join(RULES)}"
+                )
+        if CORRECTNESS not in self.criteria:
+            raise ValueError(f"criteria.{CORRECTNESS} is missing; its weight may be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_sum_to_one(self):
+        weights = {name: table.weight for name, table in self.criteria.items()}
+        _check_sum("criteria", weights)
+        for domain, table in self.domains.items():
+            for name in table.weights:
+                if name not in weights:
+                    raise ValueError(
+                        f"domains.{domain}.weights.{name}: {_known(name, tuple(weights))}"
+                    )
+            _check_sum(f"domains.{domain}.weights", weights | table.weights)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """What the rubric needs to know of a question; read once and kept."""
+class Weights:
+    """What counts how much for the questions of one domain."""
 
-    steps: tuple[Step, ...]
-    operators: frozenset[str]
-    comparisons: bool
-    question_tokens: tuple[str, ...]
-    known: frozenset[str]  # content of the question
-    needed: frozenset[str]  # facts of the question that the reference uses
-    answer: tuple[str, ...]  # tokens
+    criteria: dict[str, float]
+    missing_tags: float
+    repetition: float
+    length_bonus: float
 
 
-@lru_cache(maxsize=4096)
-def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
-    """Cached, because the siblings of a group are judged against the same question."""
-    steps = read_steps(reasoning)
-    asked = tokenize(prompt)
-    known = content(asked)
-    used = frozenset().union(*(step.givens for step in steps)) if steps else known
-    needed = known & used
-    numbers = frozenset(token for token in needed if token[-1].isdigit())
-    # Beside numbers, shared words are wording; without a reference they always are.
-    needed = numbers if numbers or not steps else needed
-    operators = frozenset().union(*(step.operators for step in steps))
-    comparisons = any(step.form == "comparison" for step in steps)
-    return Reference(steps, operators, comparisons, asked, known, needed, tokenize(answer))
+@dataclass(frozen=True, slots=True)
+class Rubric:
+    """A checked rubric; `source` is the text of its file."""
+
+    default: Weights
+    domains: dict[str, Weights]
+    source: str
+
+    def weights(self, domain: str) -> Weights:
+        return self.domains.get(domain, self.default)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What a verdict consists of: the criteria and the shaping."""
+        return (*self.default.criteria, *SHAPING)
 
 
-def _reference(question: Question) -> Reference:
-    return read_reference(question.prompt, question.reasoning, question.answer)
+def load_rubric(name: str, kept: Path | None = None) -> Rubric:
+    """The rubric of `judge.rubric = name`; raises InputError.
 
-
-def reasoning_quality(question: Question, trace: Trace) -> float:
-    """Share of the steps that hold, times share of the needed facts that they use."""
-    reference = _reference(question)
-    if not trace.steps:
-        return 0.0
-    known, used = set(reference.known), set()
-    held, place = 0, 0  # place: reference steps before it are taken or passed over
-    for step in trace.steps:
-        used |= step.givens
-        if step.form == "text" and reference.steps:
-            matched = _match(step, reference, place)
-            holds, place = matched is not None, place if matched is None else matched + 1
-        else:
-            holds = _holds(step, reference, known)
-        if holds:
-            held += 1
-            known |= step.givens
-            known.add(step.result)
-    share_used = len(reference.needed & used) / len(reference.needed) if reference.needed else 1.0
-    return held / len(trace.steps) * share_used
-
-
-def _match(step: Step, reference: Reference, place: int) -> int | None:
-    """Index of the reference step, from `place` on, that says the same: order counts."""
-    for index in range(place, len(reference.steps)):
-        if reference.steps[index].tokens == step.tokens:
-            return index
-    return None
-
-
-def _holds(step: Step, reference: Reference, known: set[str]) -> bool:
-    """A step that is checked by what it says; `known` is the question and the steps that held."""
-    if step.form == "equation":
-        permitted = not reference.steps or step.operators <= reference.operators
-        return step.sound and permitted and _grounded_words(step.words, reference, known)
-    if step.form == "comparison":
-        return step.sound and (reference.comparisons or not reference.steps)
-    copied = _places(step.tokens, reference.question_tokens)
-    return not copied and _grounded_words(step.givens, reference, known)
-
-
-def _grounded_words(words: frozenset[str], reference: Reference, known: set[str]) -> bool:
-    """Every number is known, and at least half of the words; the reference's words are known."""
-    strange = words - known
-    if strange and reference.steps:
-        strange = strange.difference(*(step.tokens for step in reference.steps))
-    return not any(word[-1].isdigit() for word in strange) and 2 * len(strange) <= len(words)
-
-
-def answer_correctness(question: Question, trace: Trace) -> float:
-    """1 or 0; raises InputError for an unknown verifier."""
-    return float(verify(question.verifier or "auto", trace.answer, question.answer))
-
-
-def trace_coherence(question: Question, trace: Trace) -> float:
-    """0 if the answer does not follow from the last step, else 0.5 to 1 with the grounded steps."""
-    reference = _reference(question)
-    if not trace.steps or not _follows(question, reference, trace):
-        return 0.0
-    return 0.5 + 0.5 * _share_grounded(reference, trace)
-
-
-def _follows(question: Question, reference: Reference, trace: Trace) -> bool:
-    """Read from the trace alone wherever that can be done: a wrong answer may follow as well."""
-    last, answer = trace.steps[-1], tokenize(trace.answer)
-    if last.form == "equation":
-        return verify("number", trace.answer, last.result)
-    if not reference.steps:
-        return bool(_places(answer, last.tokens))
-    wanted = reference.steps[-1]
-    places = _places(reference.answer, wanted.tokens)
-    if places:
-        return _signs(last) == _signs(wanted) and bool(places & _places(answer, last.tokens))
-    if reference.answer == (str(len(reference.steps)),):
-        return answer == (str(len(trace.steps)),)
-    return last.tokens == wanted.tokens and answer_correctness(question, trace) == 1.0
-
-
-def _places(wanted: tuple[str, ...], tokens: tuple[str, ...]) -> set[int]:
-    """Where the tokens occur as one run."""
-    if not wanted or wanted[0] not in tokens:
-        return set()
-    starts = range(len(tokens) - len(wanted) + 1)
-    return {start for start in starts if tokens[start : start + len(wanted)] == wanted}
-
-
-def _signs(step: Step) -> list[str]:
-    return [token for token in step.tokens if token in SIGNS]
-
-
-def _share_grounded(reference: Reference, trace: Trace) -> float:
-    """Share of steps that start from the question, an earlier result, or are the reference's."""
-    known, grounded = set(reference.known), 0
-    given = {step.tokens for step in reference.steps}
-    for step in trace.steps:
-        if step.form == "text":
-            grounded += bool(step.givens & known) or step.tokens in given
-        else:
-            grounded += step.givens <= known
-        known.add(step.result)
-    return grounded / len(trace.steps)
-
-
-def step_clarity(question: Question, trace: Trace) -> float:
-    """1 if the steps are numbered from 1 on, short and not many, else 0.
-
-    Numbers are not asked for where the reference trace itself has none.
+    `kept`: the copy in the folder of a run. Where it exists, it must say the same: a run that goes
+    on is judged as it was.
     """
-    reference, steps = _reference(question), trace.steps
-    if not steps:
-        return 0.0
-    most, longest, numbers = MOST_FREE_STEPS, SHORT_FREE_STEP, True
-    if reference.steps:
-        most = max(FEWEST_ALLOWED_STEPS, 2 * len(reference.steps))
-        longest = max(SHORT_STEP, 2 * max(len(step.text) for step in reference.steps))
-        numbers = all(step.number is not None for step in reference.steps)
-    numbered = all(step.number == place for place, step in enumerate(steps, 1))
-    short = all(len(step.text) <= longest for step in steps)
-    return float(len(steps) <= most and short and (numbered or not numbers))
+    rubric = _load(name)
+    if kept is not None and kept.exists():
+        before = _load(str(kept))
+        if (before.default, before.domains) != (rubric.default, rubric.domains):
+            raise InputError(
+                f"judge.rubric = {name!r} is another rubric than the one that this run was begun "
+                f"with; give judge.rubric={kept} to go on with it, or another folder for a new run"
+            )
+    return rubric
+
+
+def _load(name: str) -> Rubric:
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
+    if path.parent == SHIPPED and not path.exists():
+        shipped = tuple(sorted(file.stem for file in SHIPPED.glob("*.toml")))
+        raise InputError(
+            f"judge.rubric = {name!r}: {_known(name, shipped)}; shipped are {', '.join(shipped)}, "
+            "and a path that ends in .toml names a file of your own"
+        )
+    source, tree = read_toml(path, "rubric", "give a shipped name or a .toml file as judge.rubric")
+    try:
+        file = RubricFile.model_validate(tree, strict=True)
+    except ValidationError as error:
+        lines = [_problem(detail, str(path), tree) for detail in error.errors()]
+        raise InputError("\n  ".join(["the rubric is not usable:", *lines])) from error
+    return _rubric(file, source)
+
+
+def _rubric(file: RubricFile, source: str) -> Rubric:
+    weights = {name: table.weight for name, table in file.criteria.items()}
+    shaping = file.shaping.model_dump()
+    domains = {
+        domain: Weights(
+            criteria=weights | table.weights,
+            **(shaping | table.shaping.model_dump(exclude_none=True)),
+        )
+        for domain, table in file.domains.items()
+    }
+    return Rubric(Weights(criteria=weights, **shaping), domains, source)
+
+
+def _check_sum(where: str, weights: Mapping[str, float]) -> None:
+    total = sum(weights.values())
+    if abs(total - 1) > 1e-6:
+        listed = " + ".join(f"{name} {weight:g}" for name, weight in weights.items())
+        raise ValueError(f"{where}: the weights sum to {total:g}, they must sum to 1 ({listed})")
+
+
+def _known(name: str, known: tuple[str, ...]) -> str:
+    near = nearest(name, known)
+    return f"unknown; did you mean {near}?" if near else f"unknown; known: {', '.join(known)}"
+
+
+def _problem(detail: Any, where: str, tree: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    known = _keys(tree)
+    near = nearest(key, known)
+    return problem(detail, where, f"did you mean {near}?" if near else "known: " + ", ".join(known))
+
+
+def _keys(tree: Mapping[str, Any]) -> list[str]:
+    """Every key that a file with these criteria and domains may have."""
+    criteria, domains = (
+        tuple(table) if isinstance(table := tree.get(kind), dict) else ()
+        for kind in ("criteria", "domains")
+    )
+    return [
+        *("criteria", "shaping", "domains"),
+        *(f"criteria.{name}.{key}" for name in criteria for key in CriterionTable.model_fields),
+        *(f"shaping.{key}" for key in SHAPING),
+        *(f"domains.{name}.{key}" for name in domains for key in DomainTable.model_fields),
+        *(f"domains.{name}.shaping.{key}" for name in domains for key in SHAPING),
+    ]

@@ -3,34 +3,30 @@
 Without its tags a completion earns the penalty and nothing else: no answer is looked for in it.
 """
 
-from actors.rewards import rubric
+from actors.rewards.criteria import MOST_FREE_STEPS, RULES, answer_correctness
 from actors.rewards.format import Trace, parse
+from actors.rewards.rubric import CORRECTNESS, Rubric
 from cluster.messages import Question, Verdict
-from configs.schema import JudgeSection
 
-CRITERIA = {
-    "reasoning_quality": rubric.reasoning_quality,
-    "answer_correctness": rubric.answer_correctness,
-    "trace_coherence": rubric.trace_coherence,
-    "step_clarity": rubric.step_clarity,
-}
-SHAPING = ("missing_tags", "repetition", "length_bonus")
+SCORERS = {CORRECTNESS: answer_correctness, **RULES}
 
 
-def score(question: Question, text: str, section: JudgeSection) -> Verdict:
+def score(question: Question, text: str, rubric: Rubric) -> Verdict:
     """The judgement of one completion; raises InputError for an unknown verifier."""
+    weights = rubric.weights(question.domain)
     trace = parse(text)
-    parts = dict.fromkeys((*CRITERIA, *SHAPING), 0.0)
+    parts = dict.fromkeys(rubric.parts, 0.0)
     if trace is None:
-        parts["missing_tags"] = section.missing_tags
-        return Verdict(section.missing_tags, parts)
-    for name, criterion in CRITERIA.items():
-        parts[name] = getattr(section, name) * criterion(question, trace)
+        parts["missing_tags"] = weights.missing_tags
+        return Verdict(weights.missing_tags, parts)
+    scores = {name: SCORERS[name](question, trace) for name in weights.criteria}
+    for name, weight in weights.criteria.items():
+        parts[name] = weight * scores[name]
     if repeats(trace):
-        parts["repetition"] = section.repetition
+        parts["repetition"] = weights.repetition
     if reasonable_length(question, trace):
-        parts["length_bonus"] = section.length_bonus
-    return Verdict(sum(parts.values()), parts)
+        parts["length_bonus"] = weights.length_bonus
+    return Verdict(sum(parts.values()), parts, scores=scores)
 
 
 def repeats(trace: Trace) -> bool:
@@ -45,7 +41,7 @@ def reasonable_length(question: Question, trace: Trace) -> bool:
     """
     steps = len(trace.steps)
     if not question.reasoning.strip():
-        return 1 <= steps <= rubric.MOST_FREE_STEPS
+        return 1 <= steps <= MOST_FREE_STEPS
     wanted_steps = sum(1 for line in question.reasoning.splitlines() if line.strip())
     wanted_characters = len(question.reasoning.strip())
     return (

@@ -6,8 +6,8 @@ import pytest
 from actors import judge
 from actors.judge import FAILURES_IN_A_ROW, JudgeActor
 from actors.rewards.format import render
+from actors.rewards.rubric import load_rubric
 from cluster.messages import Permit, Question, RolloutGroup
-from configs.schema import RunConfig
 
 RIGHT, WRONG = render("1. 38 + 1 = 39", "39"), render("1. 38 + 1 = 40", "40")
 
@@ -40,7 +40,7 @@ def group(index: int, *texts: str, verifier: str = "number") -> RolloutGroup:
 
 
 def actor(rollouts=None, scored=None) -> JudgeActor:
-    return JudgeActor(3, RunConfig(), rollouts or Queue(), scored or Queue())
+    return JudgeActor(3, load_rubric("paper"), rollouts or Queue(), scored or Queue())
 
 
 def test_every_completion_gets_its_verdict_in_order():
@@ -67,10 +67,10 @@ def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
 
 
 def test_only_the_failing_sibling_abstains(monkeypatch):
-    def score(question, text, section):
+    def score(question, text, rubric):
         if text == "odd":
             raise ZeroDivisionError("odd one")
-        return real(question, text, section)
+        return real(question, text, rubric)
 
     real = judge.score
     monkeypatch.setattr(judge, "score", score)

@@ -13,7 +13,7 @@ GROUPS = [make_group(0, [0.0, 1.0, 0.5, 0.2]), make_group(1, [0.1] * 4, abstaine
 
 
 def record(folder, steps, resumed=0):
-    recorder = Recorder(folder, CONFIG, resumed)
+    recorder = Recorder(folder, CONFIG, resumed, ("correctness", "repetition"))
     for step in steps:
         recorder.step(step, {"reward/mean": step / 10}, {})
         recorder.groups(step, GROUPS, np.arange(8.0).reshape(2, 4), np.array([True, False]))

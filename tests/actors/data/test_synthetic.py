@@ -14,9 +14,9 @@ from actors.data.questions import (
 )
 from actors.data.synthetic import draw, write_synthetic
 from actors.rewards.format import parse, render
+from actors.rewards.rubric import load_rubric
 from actors.rewards.shaping import score
 from cluster.messages import Question
-from configs.schema import JudgeSection
 
 ROWS, HELDOUT_ROWS = 4000, 200
 
@@ -126,17 +126,17 @@ def test_demonstrations_have_the_asked_qualities(data):
 
 
 def test_clean_traces_earn_everything_and_slips_at_most_half(data):
-    section = JudgeSection()
+    rubric = load_rubric("paper")
     fields = ("id", "prompt", "reasoning", "answer", "domain", "verifier")
     for row in data[0] + data[1]:
         question = Question(**{name: row[name] for name in fields})
-        reward = score(question, row["demonstration"], section).reward
+        reward = score(question, row["demonstration"], rubric).reward
         if row["demonstration_quality"] == "clean":
-            assert reward == pytest.approx(1 + section.length_bonus)
+            assert reward == pytest.approx(1 + 0.02)
         elif row["demonstration_quality"] == "slip":
-            assert reward <= 0.5 + section.length_bonus + 1e-9
+            assert reward <= 0.5 + 0.02 + 1e-9
         else:
-            assert reward == pytest.approx(section.missing_tags)
+            assert reward == -0.5
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 import pytest
 
 from actors.rewards.format import parse, render
+from actors.rewards.rubric import Rubric, Weights, load_rubric
 from actors.rewards.shaping import reasonable_length, repeats, score
 from cluster.messages import Question
-from configs.schema import JudgeSection
 
-SECTION = JudgeSection()
+PAPER = load_rubric("paper")
 SUM = Question("q", "What is 38 + 1?", "1. 38 + 1 = 39", "39", "math", "number")
 FREE = Question("q", "What is 38 + 1?", "", "39", "math", "number")
 PARTS = (
@@ -15,7 +15,7 @@ PARTS = (
 
 
 def test_the_true_trace_earns_one_and_the_bonus():
-    verdict = score(SUM, render("1. 38 + 1 = 39", "39"), SECTION)
+    verdict = score(SUM, render("1. 38 + 1 = 39", "39"), PAPER)
     assert tuple(verdict.parts) == PARTS
     assert list(verdict.parts.values()) == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0, 0.02])
     assert verdict.reward == pytest.approx(1.02)
@@ -24,28 +24,35 @@ def test_the_true_trace_earns_one_and_the_bonus():
 
 @pytest.mark.parametrize("text", ["39", "", "<answer>39</answer>", "1. 38 + 1 = 39 39"])
 def test_without_tags_no_criterion_counts(text):
-    verdict = score(SUM, text, SECTION)
+    verdict = score(SUM, text, PAPER)
     assert verdict.reward == -0.5
     assert verdict.parts == dict.fromkeys(PARTS, 0.0) | {"missing_tags": -0.5}
 
 
 def test_a_repeated_step_costs_a_tenth_however_it_is_numbered():
-    verdict = score(SUM, render("1. 38 + 1 = 39\n2. 38 + 1 = 39", "39"), SECTION)
+    verdict = score(SUM, render("1. 38 + 1 = 39\n2. 38 + 1 = 39", "39"), PAPER)
     assert verdict.parts["repetition"] == pytest.approx(-0.1)
     assert verdict.reward == pytest.approx(0.9)  # 28 characters are twice 14 and one: no bonus
 
 
-def test_weights_are_those_of_the_section():
-    weights = {"reasoning_quality": 0, "answer_correctness": 1, "trace_coherence": 0}
-    section = JudgeSection(**weights, step_clarity=0, length_bonus=0, missing_tags=-1)
-    assert score(SUM, render("1. 38 + 1 = 40", "39"), section).reward == 1
-    assert score(SUM, render("1. 38 + 1 = 39", "40"), section).reward == 0
-    assert score(SUM, "39", section).reward == -1
+def test_weights_are_those_of_the_rubric():
+    criteria = {"reasoning_quality": 0.0, "answer_correctness": 1.0}
+    rubric = Rubric(Weights(criteria, missing_tags=-1, repetition=0, length_bonus=0), {}, "")
+    assert score(SUM, render("1. 38 + 1 = 40", "39"), rubric).reward == 1
+    assert score(SUM, render("1. 38 + 1 = 39", "40"), rubric).reward == 0
+    assert score(SUM, "39", rubric).reward == -1
+
+
+def test_scores_are_those_before_the_weights():
+    verdict = score(SUM, render("1. 38 + 1 = 39\n2. 5 > 7", "39"), PAPER)
+    scores = {"reasoning_quality": 0.5, "answer_correctness": 1, "trace_coherence": 0}
+    assert verdict.scores == scores | {"step_clarity": 1}
+    assert score(SUM, "39", PAPER).scores == {}
 
 
 @pytest.mark.parametrize("text", ["39", render("1. a\n1. a", "39"), render("1. 38 + 5 = 43", "43")])
 def test_parts_sum_to_the_reward(text):
-    verdict = score(SUM, text, SECTION)
+    verdict = score(SUM, text, PAPER)
     assert sum(verdict.parts.values()) == pytest.approx(verdict.reward)
 
 
