@@ -29,6 +29,7 @@ STOP_WORDS = frozenset(
     + ("this", "to", "was", "we", "what", "which", "who", "will", "with")
 )
 LONGEST_READ = 500  # characters; keeps the cost of a runaway step bounded
+LONGEST_TRACE = 50_000  # characters; a longer one is not read: it has no steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Step:
 
 def read_steps(reasoning: str) -> tuple[Step, ...]:
     """The non-blank lines of a trace."""
+    if len(reasoning) > LONGEST_TRACE:
+        return ()
     return tuple(_read_step(line.strip()) for line in reasoning.splitlines() if line.strip())
 
 

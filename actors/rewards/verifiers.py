@@ -1,21 +1,32 @@
 """Is the answer right? Each verifier compares an answer with the reference, deterministically.
 
-A row names its verifier; `number:0.02` allows 2 % of the reference. "auto" reads a reference that
-is a number, with or without a unit, as "number" and any other as "choice". None of them knows
-synonyms, so a free text is right only in the reference's own words.
+    exact     the same text but for surrounding whitespace
+    choice    the same words, whatever their case and punctuation: (b) is B.
+    number    the same number; the same unit where both name one. number:0.02 allows 2 % of the
+              reference
+    quantity  the same number in the reference's unit, across units: 2 km is 2000 m. quantity:0.02
+    list      the same items in the same order; set: in any order. Items are compared by auto and
+              separated by commas and "and", or by semicolons or lines where there are some
+    math      the same value or expression, in LaTeX or plain: math-verify (see maths.py)
+    code      the answer is Python, alone or in a ``` fence, the reference its unit tests (asserts),
+              run in a sandbox (see sandbox.py)
+    auto      number if the reference is one, else choice
+
+A row names its verifier. None of them knows synonyms, so a free text is right only in the
+reference's own words. No answer makes a verifier fail: it is right or wrong within bounded time.
 """
 
-import math
 import re
 from collections.abc import Callable
 
+from actors.rewards import confine, maths, sandbox
+from actors.rewards.quantities import read_quantity, same_quantity, same_value
 from configs.errors import InputError
 
-QUANTITY = re.compile(
-    r"([-+−]?)\s*[$€£]?\s*([-+−]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)\s*(\D*)"
-)
-LONGEST_UNIT = 4  # words; more is a sentence, not a unit
-SAME_UNIT = {"mph": "mile per hour", "percent": "%", "°c": "c", "°f": "f", "dollar": ""}
+LONGEST_ANSWER = 10_000  # characters of an answer that is compared as words or items
+MOST_ITEMS = 100
+FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
+BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
 def exact(answer: str, reference: str, tolerance: float = 0.0) -> bool:
@@ -25,6 +36,8 @@ def exact(answer: str, reference: str, tolerance: float = 0.0) -> bool:
 
 def choice(answer: str, reference: str, tolerance: float = 0.0) -> bool:
     """Equal words, whatever their case and punctuation: `(b)` is `B.`"""
+    if len(answer) > LONGEST_ANSWER + len(reference):
+        return False
     wanted = _words(reference)
     return _words(answer) == wanted if wanted else exact(answer, reference)
 
@@ -34,30 +47,67 @@ def number(answer: str, reference: str, tolerance: float = 0.0) -> bool:
 
     The answer must be one quantity: `38 + 1 = 39` or `3 or 4` is a hedge, and wrong.
     """
-    given, wanted = _quantity(answer), _quantity(reference)
+    given, wanted = read_quantity(answer), read_quantity(reference)
     if given is None or wanted is None:
         return False
-    if given[1] and wanted[1] and given[1] != wanted[1]:
+    if given.unit and wanted.unit and given.unit != wanted.unit:
         return False
-    return math.isclose(given[0], wanted[0], rel_tol=tolerance, abs_tol=1e-9)
+    return same_value(given.value, wanted.value, tolerance)
 
 
 def auto(answer: str, reference: str, tolerance: float = 0.0) -> bool:
     """`number` if the reference is one, else `choice`."""
-    check = number if _quantity(reference) else choice
+    check = number if read_quantity(reference) else choice
     return check(answer, reference, tolerance)
+
+
+def in_order(answer: str, reference: str, tolerance: float = 0.0) -> bool:
+    """The same items in the same order."""
+    given, wanted = _items(answer), _items(reference)
+    return len(given) == len(wanted) and all(map(auto, given, wanted))
+
+
+def in_any_order(answer: str, reference: str, tolerance: float = 0.0) -> bool:
+    """The same items, each as often."""
+    given, missing = _items(answer), _items(reference)
+    if len(given) != len(missing):
+        return False
+    for item in given:
+        place = next((n for n, wanted in enumerate(missing) if auto(item, wanted)), None)
+        if place is None:
+            return False
+        missing.pop(place)
+    return True
+
+
+def math(answer: str, reference: str, tolerance: float = 0.0) -> bool:
+    """Equal as mathematics; raises sandbox.Unavailable."""
+    return maths.equal(answer, reference)
+
+
+def code(answer: str, reference: str, tolerance: float = 0.0) -> bool:
+    """The reference's tests pass; raises sandbox.Unavailable."""
+    fenced = FENCE.search(answer)
+    return sandbox.run_tests(fenced[1] if fenced else answer, reference).passed
 
 
 VERIFIERS: dict[str, Callable[[str, str, float], bool]] = {
     "auto": auto,
     "choice": choice,
+    "code": code,
     "exact": exact,
+    "list": in_order,
+    "math": math,
     "number": number,
+    "quantity": same_quantity,
+    "set": in_any_order,
 }
+TOLERANT = ("number", "quantity")
 
 
 def verify(verifier: str, answer: str, reference: str) -> bool:
-    """Raises InputError for a verifier that does not exist."""
+    """Raises InputError for a verifier that does not exist, sandbox.Unavailable for one that does
+    not work just now."""
     name, tolerance = read_verifier(verifier)
     return VERIFIERS[name](answer, reference, tolerance)
 
@@ -70,16 +120,18 @@ def read_verifier(verifier: str) -> tuple[str, float]:
             f"verifier {verifier!r} is unknown; known: {', '.join(VERIFIERS)} "
             "(number:0.02 allows a relative error of 0.02)"
         )
+    if name == "code" and not confine.supported():
+        raise InputError("verifier 'code' runs on Linux on x86-64 or arm64 only: its sandbox does")
     if not colon:
         return name, 0.0
     try:
         tolerance = float(argument)
     except ValueError:
         tolerance = -1.0
-    if name != "number" or not 0 <= tolerance < 1:
+    if name not in TOLERANT or not 0 <= tolerance < 1:
         raise InputError(
-            f"verifier {verifier!r}: only number takes an argument, a relative tolerance from 0 "
-            "up to 1, as in number:0.02"
+            f"verifier {verifier!r}: only {' and '.join(TOLERANT)} take an argument, a relative "
+            "tolerance from 0 up to 1, as in number:0.02"
         )
     return name, tolerance
 
@@ -88,13 +140,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _quantity(text: str) -> tuple[float, str] | None:
-    """Value and normalised unit, None if the text is anything but one quantity."""
-    match = QUANTITY.fullmatch(text.strip())
-    if match is None or (match[1] and match[2]) or len(match[4].split()) > LONGEST_UNIT:
-        return None
-    value = float(match[3].replace(",", ""))
-    if (match[1] or match[2]) in ("-", "−"):
-        value = -value
-    unit = " ".join(word.removesuffix("s") for word in match[4].lower().strip(" .").split())
-    return value, SAME_UNIT.get(unit, unit)
+def _items(text: str) -> list[str]:
+    """At most one more than MOST_ITEMS: enough to be a wrong count."""
+    text = text.strip()[:LONGEST_ANSWER]
+    if text[:1] in BRACKETS and text.endswith(BRACKETS[text[0]]):
+        text = text[1:-1]
+    separator = r"[;\n]" if re.search(r"[;\n]", text) else r",\s*and\b|,|\band\b"
+    items = (item.strip(" .") for item in re.split(separator, text, maxsplit=MOST_ITEMS + 1))
+    return [item for item in items if item][: MOST_ITEMS + 1]

@@ -1,5 +1,11 @@
+import threading
+import time
+
 import pytest
 
+from actors.rewards import maths
+from actors.rewards.confine import supported
+from actors.rewards.sandbox import Unavailable
 from actors.rewards.verifiers import VERIFIERS, read_verifier, verify
 from configs.errors import InputError
 
@@ -47,6 +53,55 @@ TABLE = [
     ("auto", "60 mph", "60 miles per hour", True),
     ("auto", "ann", "Ann", True),
     ("auto", "39", "Ann", False),
+    ("number", "9" * 400, "9", False),
+    ("number", "٣", "3", True),  # Arabic digits are digits
+    ("quantity", "2 km", "2000 m", True),
+    ("quantity", "2 km", "2001 m", False),
+    ("quantity", "5 miles", "8.05 km", False),
+    ("quantity:0.01", "5 miles", "8.05 km", True),
+    ("quantity", "20 °C", "68 °F", True),
+    ("quantity", "20 C", "293.15 K", True),
+    ("quantity", "90 minutes", "1.5 hours", True),
+    ("quantity", "90 minutes", "1.5 kg", False),
+    ("quantity", "60 mph", "60 miles per hour", True),
+    ("quantity", "36 km/h", "10 m/s", True),
+    ("quantity", "10000 cm^2", "1 m2", True),
+    ("quantity", "1 m", "1 m2", False),
+    ("quantity", "90", "90 minutes", False),  # the unit is part of the answer
+    ("quantity", "90 minutes", "90", True),
+    ("quantity", "5 coins", "5 coin", True),
+    ("quantity", "5 books", "5 coins", False),
+    ("quantity", "2 km or 3 km", "2000 m", False),
+    ("quantity", "2 km^9^9^9", "2000 m", False),
+    ("list", "Tom, Ann and Sam", "tom, ann, sam", True),
+    ("list", "Ann, Tom, Sam", "Tom, Ann, Sam", False),
+    ("list", "[1, 2.0, 3]", "1, 2, 3", True),
+    ("list", "1,2,3", "1, 2, 3", True),
+    ("list", "1, 2", "1, 2, 3", False),
+    ("list", "1, 2, 3, 3", "1, 2, 3", False),
+    ("list", "a;b", "a\nb", True),
+    ("list", "", "1", False),
+    ("set", "{3, 1, 2}", "1, 2, 3", True),
+    ("set", "Sam and Tom", "Tom, Sam", True),
+    ("set", "1, 1, 2", "1, 2, 2", False),
+    ("set", "1, 2, 4", "1, 2, 3", False),
+    ("set", "1, " * 1000, "1, 2", False),
+    ("math", "29", "29.0", True),
+    ("math", r"$\frac{1}{2}$", "0.5", True),
+    ("math", "1/2", r"\frac12", True),
+    ("math", "(x+1)^2", "x^2+2x+1", True),
+    ("math", "x = 3", "3", True),
+    ("math", r"\boxed{3}", "3", True),
+    ("math", "(2, 1)", "(1, 2)", False),
+    ("math", r"\{2, 1\}", r"\{1, 2\}", True),
+    ("math", "3 or 4", "3", False),
+    ("math", "3, 4", "4", False),
+    ("math", "38 + 1", "39", False),  # the question is no answer
+    ("math", "38 + 1 = 39", "39", False),
+    ("math", "", "3", False),
+    ("math", "__import__('os')", "3", False),
+    ("math", "(" * 200, "3", False),
+    ("math", "\ud800", "3", False),
 ]
 
 
@@ -67,3 +122,45 @@ def test_an_unknown_verifier_is_refused_with_the_known_ones(name):
 def test_a_bad_argument_is_refused(name):
     with pytest.raises(InputError, match="relative tolerance"):
         read_verifier(name)
+
+
+def test_a_text_that_never_ends_is_wrong_in_bounded_time_and_the_next_one_is_judged():
+    started = time.monotonic()
+    assert verify("math", "9^{9^{9^{9}}}", "2^{10}") is False
+    assert verify("math", "2^{5} 2^{5}", "2^{10}") is True
+    assert time.monotonic() - started < 60
+
+
+def test_mathematics_is_checked_outside_the_main_thread_too():
+    found = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(verify("math", f"{n}/7", f"{2 * n}/14")))
+        for n in (3, 4, 5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [True] * 3
+
+
+def test_a_worker_that_was_killed_is_replaced():
+    assert verify("math", "5/7", "10/14")
+    maths.WORKER._process.kill()
+    assert verify("math", "5/8", "10/16")
+
+
+def test_a_worker_that_does_not_start_gives_no_verdict(monkeypatch):
+    monkeypatch.setattr(maths, "WORKER", maths.Worker())
+    monkeypatch.setattr(maths.sys, "executable", "/bin/false")
+    with pytest.raises(Unavailable, match="did not start"):
+        verify("math", "5/9", "10/18")
+
+
+@pytest.mark.skipif(not supported(), reason="needs Linux on x86-64 or arm64")
+def test_code_is_run_against_the_tests_of_the_reference():
+    tests = "assert double(2) == 4"
+    assert verify("code", "def double(x):\n    return 2 * x", tests)
+    assert verify("code", "So:\n```python\ndef double(x):\n    return 2 * x\n```\nDone.", tests)
+    assert not verify("code", "def double(x):\n    return 3 * x", tests)
+    assert not verify("code", "I would double it.", tests)
