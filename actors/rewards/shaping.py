@@ -5,6 +5,7 @@ Without its tags a completion earns the penalty and nothing else: no answer is l
 
 from actors.rewards.criteria import MOST_FREE_STEPS, RULES, answer_correctness
 from actors.rewards.format import Trace, parse
+from actors.rewards.reading import Case
 from actors.rewards.rubric import CORRECTNESS, Rubric
 from cluster.messages import Question, Verdict
 
@@ -19,7 +20,8 @@ def score(question: Question, text: str, rubric: Rubric) -> Verdict:
     if trace is None:
         parts["missing_tags"] = weights.missing_tags
         return Verdict(weights.missing_tags, parts)
-    scores = {name: SCORERS[name](question, trace) for name in weights.criteria}
+    case = Case(question, trace)
+    scores = {name: SCORERS[name](case) for name in weights.criteria}
     for name, weight in weights.criteria.items():
         parts[name] = weight * scores[name]
     if repeats(trace):

@@ -29,7 +29,7 @@ STOP_WORDS = frozenset(
     + ("this", "to", "was", "we", "what", "which", "who", "will", "with")
 )
 LONGEST_READ = 500  # characters; keeps the cost of a runaway step bounded
-LONGEST_TRACE = 50_000  # characters; a longer one is not read: it has no steps
+LONGEST_TRACE, MOST_STEPS = 50_000, 500  # characters, lines; a longer trace has no steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ def read_steps(reasoning: str) -> tuple[Step, ...]:
     """The non-blank lines of a trace."""
     if len(reasoning) > LONGEST_TRACE:
         return ()
-    return tuple(_read_step(line.strip()) for line in reasoning.splitlines() if line.strip())
+    lines = [line.strip() for line in reasoning.splitlines()]
+    lines = [line for line in lines if line]
+    return tuple(map(_read_step, lines)) if len(lines) <= MOST_STEPS else ()
 
 
 def tokenize(text: str) -> tuple[str, ...]:

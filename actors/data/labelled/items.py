@@ -4,8 +4,8 @@
 
 A line of the file is a question with its reference trace, a good completion in other words than the
 reference, a flawed completion of each kind, and a malformed one; a judge should rank them in that
-order. All of it is drawn with one seed from the templates beside this file. Those of the split
-"tune" may be looked at while a rubric is made, those of "test" are there to measure it.
+order. All of it is drawn with one seed from the templates beside this file. The rules were made on
+templates of the split "tune"; those of "test" (fresh.py) were written afterwards, to measure them.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors.data.labelled import general, mathematics, reasoning, science
+from actors.data.labelled import fresh, general, mathematics, reasoning, science
 from actors.data.labelled.draft import Draft, Template
 from actors.data.labelled.flaws import FLAWS, malformed, written
 from actors.rewards.format import render
@@ -22,24 +22,36 @@ from cluster.messages import Question
 
 FILE = Path(__file__).with_name("items.jsonl")
 SEED = 20260
-QUESTIONS_OF_A_TEMPLATE = 5
+QUESTIONS = {"tune": 3, "test": 8}  # of a template
 STYLES = ("{number}. {step}", "{number}. {step}.", "Step {number}: {step}.")
 TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
     "math": {
-        "tune": (mathematics.eggs, mathematics.books, mathematics.mean),
-        "test": (mathematics.perimeter, mathematics.unknown, mathematics.discount),
+        "tune": (
+            *(mathematics.eggs, mathematics.books, mathematics.mean),
+            *(mathematics.perimeter, mathematics.unknown, mathematics.discount),
+        ),
+        "test": (fresh.tank, fresh.triangle),
     },
     "science": {
-        "tune": (science.ride, science.food_chain, science.floating),
-        "test": (science.lamp, science.spoons, science.mixing),
+        "tune": (
+            *(science.ride, science.food_chain, science.floating),
+            *(science.lamp, science.spoons, science.mixing),
+        ),
+        "test": (fresh.circuit, fresh.plants),
     },
     "reasoning": {
-        "tune": (reasoning.ages, reasoning.syllogism, reasoning.film),
-        "test": (reasoning.turns, reasoning.weekday, reasoning.boxes),
+        "tune": (
+            *(reasoning.ages, reasoning.syllogism, reasoning.film),
+            *(reasoning.turns, reasoning.weekday, reasoning.boxes),
+        ),
+        "test": (fresh.race, fresh.sequence),
     },
     "general": {
-        "tune": (general.recipe, general.alphabet, general.flight),
-        "test": (general.savings, general.odd_one_out, general.errand),
+        "tune": (
+            *(general.recipe, general.alphabet, general.flight),
+            *(general.savings, general.odd_one_out, general.errand),
+        ),
+        "test": (fresh.change, fresh.opposite),
     },
 }
 
@@ -72,7 +84,7 @@ def make_items(seed: int = SEED) -> Iterator[Labelled]:
         for split, templates in splits.items():
             for template in templates:
                 rng = random.Random(f"{template.__name__} {seed}")
-                drafts = [template(rng) for _ in range(QUESTIONS_OF_A_TEMPLATE + 1)]
+                drafts = [template(rng) for _ in range(QUESTIONS[split] + 1)]
                 for number, (draft, other) in enumerate(zip(drafts, drafts[1:], strict=False)):
                     id_ = f"{template.__name__}-{number}"
                     yield _labelled((id_, split, template.__name__, domain), draft, other, rng)

@@ -11,6 +11,7 @@ from actors.rewards.criteria import (
     trace_coherence,
 )
 from actors.rewards.format import parse, render
+from actors.rewards.reading import Case
 from actors.rewards.rubric import load_rubric
 from actors.rewards.shaping import score
 from cluster.messages import Question
@@ -61,7 +62,8 @@ def parts(question: Question, reasoning: str, answer: str) -> list[float]:
     trace = parse(render(reasoning, answer))
     assert trace is not None
     criteria = (reasoning_quality, answer_correctness, trace_coherence, step_clarity)
-    return [criterion(question, trace) for criterion in criteria]
+    case = Case(question, trace)
+    return [criterion(case) for criterion in criteria]
 
 
 @pytest.mark.parametrize("question", ALL, ids=lambda question: question.prompt)

@@ -1,0 +1,265 @@
+"""Reading a trace against its question, step by step in order: what the rules score.
+
+Of each step: does it hold, does it start from what is known by then, does anything use it. What is
+copied from the question is no reasoning: such steps count for nothing, neither for nor against.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from actors.rewards.format import Trace
+from actors.rewards.reference import (
+    TERSE,
+    Reference,
+    denies,
+    is_number,
+    likeness,
+    own_words,
+    places,
+    read_reference,
+)
+from actors.rewards.steps import SIGNS, Step, content, tokenize
+from actors.rewards.verifiers import verify
+from cluster.messages import Question
+
+STRANGE_WORDS = 0.5  # what an equation is worth whose words are mostly not the question's
+OTHER_WORDS = 0.5  # a last step that is not the reference's, but speaks of what is known
+UNDERIVED = 0.5  # an answer that is a number, but of no equation
+CONCLUDING = frozenset(("so", "therefore", "thus", "hence", "then"))
+"""First words that say that something stands before them."""
+YES_NO = {("yes",): False, ("no",): True}  # answer: does the last step deny
+CLAIMING = frozenset(
+    ("answer", "result", "solution", "therefore", "thus", "hence", "clearly", "obviously", "get")
+    + ("gives", "give", "we", "final", "conclude", "must", "equals", "everybody", "knows", "know")
+    + ("thinking", "about", "you", "see", "means", "because", "course", "sure", "simply")
+)
+"""Words that announce an answer and say nothing about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Shares from 0 to 1."""
+
+    held: float  # of the steps that say something
+    grounded: float
+    covered: float  # of what the reference (or the question) says is needed
+    follows: float  # the answer from the last step
+
+
+class Case:
+    """A question and the trace of one completion, read once for all criteria."""
+
+    __slots__ = ("_right", "answer", "question", "reading", "reference", "trace")
+
+    def __init__(self, question: Question, trace: Trace):
+        self.question, self.trace = question, trace
+        self.reference = read_reference(question.prompt, question.reasoning, question.answer)
+        self.answer = tokenize(trace.answer)
+        self._right: bool | None = None
+        self.reading = _read(self)
+
+    @property
+    def right(self) -> bool:
+        """The verifier's answer, asked for once; raises InputError for an unknown verifier."""
+        if self._right is None:
+            question = self.question
+            self._right = verify(question.verifier or "auto", self.trace.answer, question.answer)
+        return self._right
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known and which reference steps are taken, while a trace is read."""
+
+    known: set[str]
+    place: int = 0  # reference steps before it are taken or passed over
+
+
+def _read(case: Case) -> Reading:
+    reference, steps = case.reference, case.trace.steps
+    state = _State(set(reference.known))
+    held: list[float] = []
+    grounded: list[float] = []
+    derived: Step | None = None  # the last step that is neither copied nor a bare claim
+    worth = 0.0  # of that step as the ground of the answer
+    for number, step in _speaking(reference, steps):
+        claim = _claims(step, reference, case.answer)
+        if claim and held:
+            continue  # "so the answer is 39" behind real steps
+        concludes = not held and step.form == "text" and step.tokens[0] in CONCLUDING
+        grounded.append(0.0 if concludes else _grounded(step, reference, state))
+        linked = 0.0
+        if step.form == "text" and (len(step.tokens) > TERSE or not reference.terse):
+            linked = _linked(step, reference, state.known)
+        holds = (
+            0.0
+            if claim or _is_idle(number, case)
+            else _holds(step, reference, state, last=number + 1 == len(steps))
+        )
+        held.append(holds)
+        if not claim:
+            derived, worth = step, _worth(step, reference, holds, linked)
+        if holds:
+            state.known |= step.givens
+            state.known.add(step.result)
+    if derived is None:
+        return Reading(0.0, 0.0, 0.0, 0.0)
+    return Reading(
+        held=sum(held) / len(held),
+        grounded=sum(grounded) / len(grounded),
+        covered=_covered(reference, steps),
+        follows=_follows(case, derived, worth),
+    )
+
+
+def _worth(step: Step, reference: Reference, holds: float, linked: float) -> float:
+    """Of a last step of prose as the ground of an answer."""
+    alike = likeness(step, reference.steps[-1]) if reference.prose else holds
+    return alike + (1 - alike) * OTHER_WORDS * linked
+
+
+def _is_idle(number: int, case: Case) -> bool:
+    """An equation whose result nothing uses: no later step, and not the answer."""
+    step, later = case.trace.steps[number], case.trace.steps[number + 1 :]
+    if step.form != "equation" or not later or step.result in case.answer:
+        return False
+    return all(step.result not in other.tokens for other in later)
+
+
+def _speaking(reference: Reference, steps: tuple[Step, ...]) -> Iterator[tuple[int, Step]]:
+    """The steps but those that are copied from the question, and repetitions.
+
+    A repetition has a penalty of its own. A terse reference may say a word twice.
+    """
+    said: set[tuple[str, ...]] = set()
+    for number, step in enumerate(steps):
+        again = step.tokens in said and not (reference.terse and step.form == "text")
+        if not again and not _copied(step, reference):
+            said.add(step.tokens)
+            yield number, step
+
+
+def _copied(step: Step, reference: Reference) -> bool:
+    """Nothing but the question's words. What the reference itself says is no copy."""
+    if step.form != "text" or step.tokens in reference.said:
+        return False
+    if places(step.tokens, reference.question_tokens) or not own_words(step, reference):
+        return True
+    signs = SIGNS.intersection(step.tokens).difference(reference.question_tokens)
+    return not reference.terse and not signs and content(step.tokens) <= reference.known
+
+
+def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
+    """Says what the answer is, and nothing else of its own."""
+    if step.form != "text" or step.tokens in reference.said:
+        return False
+    return own_words(step, reference) <= CLAIMING.union(answer)
+
+
+def _holds(step: Step, reference: Reference, state: _State, last: bool) -> float:
+    if step.form == "equation":
+        permitted = not reference.steps or step.operators <= reference.operators
+        sources = state.known if last else state.known | reference.constants
+        if not step.sound or not permitted or not step.givens & sources:
+            return 0.0
+        return _worded(step, reference, state.known)
+    if step.form == "comparison":
+        compared = reference.comparisons or not reference.steps
+        return float(step.sound and compared and bool(step.givens & state.known))
+    if not reference.steps:
+        return _linked(step, reference, state.known)
+    return _matched(step, reference, state)
+
+
+def _worded(step: Step, reference: Reference, known: set[str]) -> float:
+    """By the words around an equation: every number known, and half of the words."""
+    strange = step.words - known - reference.words - reference.constants
+    if any(map(is_number, strange)):
+        return 0.0
+    return 1.0 if 2 * len(strange) <= len(step.words) else STRANGE_WORDS
+
+
+def _linked(step: Step, reference: Reference, known: set[str]) -> float:
+    """Without a reference: how far a step of prose speaks of what is known by then."""
+    strange = step.givens - known
+    if not step.givens or any(is_number(word) for word in strange - reference.constants):
+        return 0.0
+    return min(1.0, 2 * (1 - len(strange) / len(step.givens)))
+
+
+def _matched(step: Step, reference: Reference, state: _State) -> float:
+    """How well it says what a reference step says that is not behind it yet: order counts."""
+    best, best_place = 0.0, state.place
+    for place in range(max(0, state.place - reference.prose), len(reference.steps)):
+        other = reference.steps[place]
+        same = step.tokens == other.tokens
+        if same and place >= state.place:
+            state.place = place + 1
+            return 1.0
+        if other.form == "text" and len(other.tokens) > TERSE:
+            alike = 1.0 if same else likeness(step, other)
+            if alike > best:
+                best, best_place = alike, place + 1
+    if best:
+        state.place = max(state.place, best_place)
+    return best
+
+
+def _grounded(step: Step, reference: Reference, state: _State) -> float:
+    """Starts from the question, an earlier step, or the reference's own words."""
+    if step.form != "text":
+        return float(step.givens <= state.known | reference.constants)
+    if step.tokens in reference.said:
+        return 1.0
+    if reference.terse:
+        return float(bool(step.givens & state.known))
+    return _linked(step, reference, state.known)
+
+
+def _covered(reference: Reference, steps: tuple[Step, ...]) -> float:
+    if reference.prose and not any(step.form != "text" for step in reference.steps):
+        return _recalled(reference.steps, steps)
+    used = frozenset().union(*(step.givens for step in steps))
+    return len(reference.needed & used) / len(reference.needed) if reference.needed else 1.0
+
+
+def _recalled(wanted: tuple[Step, ...], steps: tuple[Step, ...]) -> float:
+    """Share of the reference's steps that the trace has, in their order and each for one."""
+    best = [0.0] * (len(wanted) + 1)  # with the steps so far, of the first n wanted ones
+    for step in steps:
+        before = best
+        best = [0.0]
+        for n, other in enumerate(wanted):
+            best.append(max(before[n] + likeness(step, other), before[n + 1], best[n]))
+    return best[-1] / len(wanted)
+
+
+def _follows(case: Case, last: Step, worth: float) -> float:
+    """Read from the trace alone wherever that can be done: a wrong answer may follow as well."""
+    reference, answer = case.reference, case.answer
+    if last.form == "equation":
+        return float(verify("number", case.trace.answer, last.result))
+    if reference.terse and len(last.tokens) <= TERSE:
+        return float(_follows_tersely(case))
+    if answer in YES_NO:
+        return worth * (YES_NO[answer] == denies(last.tokens))
+    if places(answer, last.tokens):
+        return worth * (UNDERIVED if len(answer) == 1 and is_number(answer[0]) else 1.0)
+    elsewhere = reference.steps and not places(reference.answer, reference.steps[-1].tokens)
+    return worth if elsewhere and case.right else 0.0
+
+
+def _follows_tersely(case: Case) -> bool:
+    """The answer stands where the reference has it, counts the steps, or is the reference's."""
+    reference, steps = case.reference, case.trace.steps
+    last, answer, wanted = steps[-1], case.answer, reference.steps[-1]
+    there = places(reference.answer, wanted.tokens)
+    if there:
+        return _signs(last) == _signs(wanted) and bool(there & places(answer, last.tokens))
+    if reference.answer == (str(len(reference.steps)),):
+        return answer == (str(len(steps)),)
+    return last.tokens == wanted.tokens and case.right
+
+
+def _signs(step: Step) -> list[str]:
+    return [token for token in step.tokens if token in SIGNS]

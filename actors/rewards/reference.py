@@ -1,0 +1,131 @@
+"""What the rules know of a question: its words, its numbers, and its reference trace if it has one.
+
+A reference step of up to TERSE tokens (`37 ends in 7`, `Sunday then Monday`) leaves no room for
+other words: a step says the same only in its words and order. A longer one is compared by the words
+that mean something, so that it can be said in another way.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from actors.rewards.steps import Step, content, read_steps, tokenize
+
+TERSE = 5  # tokens
+COPIED_RUN = 4  # tokens in the question's order that are taken for a copy
+SAME = 0.7  # share of common words at which two steps say the same
+TURNED = 0.3  # what is left where the words are the same but their order or a "not" is another
+CONNECTIVES = frozenset(("because", "hence", "since", "therefore", "thus"))
+NEGATORS = frozenset(("no", "not", "never", "none", "cannot", "without", "nobody", "nothing"))
+CONSTANTS = frozenset(
+    ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+    + ("12", "24", "30", "52", "60", "100", "360", "365", "1000")
+)
+"""Numbers that need no source where no reference says which ones are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    steps: tuple[Step, ...]
+    said: frozenset[tuple[str, ...]]  # tokens of each step
+    prose: bool  # the reference has steps that can be said in other words
+    terse: bool  # there is a reference, and it has none
+    operators: frozenset[str]
+    comparisons: bool
+    question_tokens: tuple[str, ...]
+    question_runs: frozenset[tuple[str, ...]]  # of COPIED_RUN tokens
+    known: frozenset[str]  # content of the question
+    constants: frozenset[str]  # numbers that a trace may bring along
+    needed: frozenset[str]  # facts of the question that the reference uses
+    words: frozenset[str]  # of the reference's steps
+    answer: tuple[str, ...]  # tokens
+
+
+@lru_cache(maxsize=4096)
+def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
+    """Cached: the siblings of a group are judged against the same question."""
+    steps = read_steps(reasoning)
+    asked = tokenize(prompt)
+    known = content(asked)
+    used = frozenset().union(*(step.givens for step in steps)) if steps else known
+    needed = known & used
+    numbers = frozenset(filter(is_number, needed))
+    # Beside numbers, shared words are wording; without a reference they always are.
+    needed = numbers if numbers or not steps else needed
+    computed = [step for step in steps if step.form != "text"]
+    given = frozenset().union(*(step.givens for step in computed)) if computed else frozenset()
+    brought = given - known - {step.result for step in steps}
+    prose = any(step.form == "text" and len(step.tokens) > TERSE for step in steps)
+    return Reference(
+        steps=steps,
+        said=frozenset(step.tokens for step in steps),
+        prose=prose,
+        terse=bool(steps) and not prose,
+        operators=frozenset().union(*(step.operators for step in steps)),
+        comparisons=any(step.form == "comparison" for step in steps),
+        question_tokens=asked,
+        question_runs=frozenset(_runs(asked)),
+        known=known,
+        constants=brought if steps else CONSTANTS,
+        needed=needed,
+        words=frozenset().union(*(step.tokens for step in steps)),
+        answer=tokenize(answer),
+    )
+
+
+def _runs(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [tokens[n : n + COPIED_RUN] for n in range(len(tokens) - COPIED_RUN + 1)]
+
+
+def own_words(step: Step, reference: Reference) -> frozenset[str]:
+    """Content of a step without the runs of words that it takes from the question."""
+    copied: set[int] = set()
+    for place, run in enumerate(_runs(step.tokens)):
+        if run in reference.question_runs:
+            copied.update(range(place, place + COPIED_RUN))
+    return content(tuple(t for n, t in enumerate(step.tokens) if n not in copied))
+
+
+def is_number(token: str) -> bool:
+    return token[-1].isdigit()
+
+
+def stem(word: str) -> str:
+    """Without the ending of a plural or of a third person."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def likeness(step: Step, other: Step) -> float:
+    """How much two steps of prose say the same, from 0 to 1.
+
+    The share of their words that both have; little where what both say stands in another order, or
+    where one denies what the other says.
+    """
+    if step.tokens == other.tokens:
+        return 1.0
+    ours, theirs = (frozenset(map(stem, content(s.tokens))) - CONNECTIVES for s in (step, other))
+    common = len(ours & theirs) / max(1, len(ours | theirs))
+    alike = min(1.0, common / SAME)
+    if not _in_order(step.tokens, other.tokens):
+        alike *= TURNED
+    return alike if denies(step.tokens) == denies(other.tokens) else alike * TURNED
+
+
+def denies(tokens: tuple[str, ...]) -> bool:
+    return any(token in NEGATORS for token in tokens)
+
+
+def _in_order(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """The words that both use stand in the same order; what only one says does not matter."""
+    shared = content(first) & content(second)
+    a, b = ([token for token in tokens if token in shared] for tokens in (first, second))
+    short, long = sorted((a, b), key=len)
+    rest = iter(long)
+    return all(token in rest for token in short)
+
+
+def places(wanted: tuple[str, ...], tokens: tuple[str, ...]) -> set[int]:
+    """Where the tokens occur as one run."""
+    if not wanted or wanted[0] not in tokens:
+        return set()
+    starts = range(len(tokens) - len(wanted) + 1)
+    return {start for start in starts if tokens[start : start + len(wanted)] == wanted}
