@@ -7,6 +7,7 @@
   launch.py sft --config FILE       the cold start alone; its folder serves as model.weights
   launch.py eval --run DIR          evaluate the newest checkpoint of a run
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
+  launch.py judge --report          how well judge.rubric ranks labelled completions
 
 Any setting of the configuration can be given as section.key=value.
 """
@@ -27,7 +28,7 @@ from configs.errors import InputError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "data")
+COMMANDS = ("train", "sft", "eval", "data", "judge")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -96,17 +97,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="{train,sft,eval,data}")
+    commands = parser.add_subparsers(required=True, metavar="{train,sft,eval,data,judge}")
     for name, command, text in (
         ("train", train, "cold start where needed, then GRPO; evaluates before and after"),
         ("sft", sft, "the cold start alone"),
         ("eval", evaluate, "evaluate the newest checkpoint of --run on the held-out rows"),
         ("data", data, "write the synthetic data set"),
+        ("judge", judge, "measure the rubric on labelled completions (--report)"),
     ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         if name == "data":
             sub.add_argument("folder", nargs="?", default="data", help="default: data")
+        elif name == "judge":
+            sub.add_argument("--report", action="store_true", help="print pairwise accuracies")
         else:
             sub.add_argument(
                 "--hosts",
@@ -178,6 +182,21 @@ def data(args: argparse.Namespace, started: float) -> int:
         counts = Counter(table["domain"].to_pylist())
         domains = ", ".join(f"{domain} {count}" for domain, count in sorted(counts.items()))
         print(f"{path}: {table.num_rows} rows ({domains})")
+    return 0
+
+
+def judge(args: argparse.Namespace, started: float) -> int:
+    from actors.data.labelled.items import read_items
+    from actors.judge_report import judge_pairs, report_lines
+    from actors.rewards.rubric import load_rubric
+
+    if not args.report:
+        raise InputError("judge needs --report: print how well judge.rubric ranks")
+    config = load(args.config or DEMO, args.overrides)
+    rubric = load_rubric(config.judge.rubric)
+    pairs = list(judge_pairs(read_items(), rubric))
+    print(f"rubric      {config.judge.rubric}")
+    print("\n".join(report_lines(pairs)))
     return 0
 
 

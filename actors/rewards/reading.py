@@ -27,6 +27,7 @@ OTHER_WORDS = 0.5  # a last step that is not the reference's, but speaks of what
 UNDERIVED = 0.5  # an answer that is a number, but of no equation
 CONCLUDING = frozenset(("so", "therefore", "thus", "hence", "then"))
 """First words that say that something stands before them."""
+FACTORS = frozenset(("x", "/"))
 YES_NO = {("yes",): False, ("no",): True}  # answer: does the last step deny
 CLAIMING = frozenset(
     ("answer", "result", "solution", "therefore", "thus", "hence", "clearly", "obviously", "get")
@@ -82,12 +83,12 @@ def _read(case: Case) -> Reading:
     grounded: list[float] = []
     derived: Step | None = None  # the last step that is neither copied nor a bare claim
     worth = 0.0  # of that step as the ground of the answer
-    for number, step in _speaking(reference, steps):
+    speaking = list(_speaking(reference, steps))
+    for number, step in speaking:
         claim = _claims(step, reference, case.answer)
         if claim and held:
             continue  # "so the answer is 39" behind real steps
-        concludes = not held and step.form == "text" and step.tokens[0] in CONCLUDING
-        grounded.append(0.0 if concludes else _grounded(step, reference, state))
+        starts = 0.0 if not held and _concludes(step) else _grounded(step, reference, state)
         linked = 0.0
         if step.form == "text" and (len(step.tokens) > TERSE or not reference.terse):
             linked = _linked(step, reference, state.known)
@@ -97,6 +98,8 @@ def _read(case: Case) -> Reading:
             else _holds(step, reference, state, last=number + 1 == len(steps))
         )
         held.append(holds)
+        # beside a reference in prose, speaking of the same things is no ground
+        grounded.append(holds if reference.prose and step.form == "text" else starts)
         if not claim:
             derived, worth = step, _worth(step, reference, holds, linked)
         if holds:
@@ -107,15 +110,21 @@ def _read(case: Case) -> Reading:
     return Reading(
         held=sum(held) / len(held),
         grounded=sum(grounded) / len(grounded),
-        covered=_covered(reference, steps),
+        covered=_covered(reference, tuple(step for _, step in speaking)),
         follows=_follows(case, derived, worth),
     )
 
 
+def _concludes(step: Step) -> bool:
+    return step.form == "text" and not CONCLUDING.isdisjoint(step.tokens[:1])
+
+
 def _worth(step: Step, reference: Reference, holds: float, linked: float) -> float:
     """Of a last step of prose as the ground of an answer."""
-    alike = likeness(step, reference.steps[-1]) if reference.prose else holds
-    return alike + (1 - alike) * OTHER_WORDS * linked
+    if reference.prose:
+        alike = likeness(step, reference.steps[-1])
+        return alike + (1 - alike) * OTHER_WORDS * linked * holds
+    return max(holds, OTHER_WORDS * linked)
 
 
 def _is_idle(number: int, case: Case) -> bool:
@@ -146,7 +155,7 @@ def _copied(step: Step, reference: Reference) -> bool:
     if places(step.tokens, reference.question_tokens) or not own_words(step, reference):
         return True
     signs = SIGNS.intersection(step.tokens).difference(reference.question_tokens)
-    return not reference.terse and not signs and content(step.tokens) <= reference.known
+    return not reference.steps and not signs and content(step.tokens) <= reference.known
 
 
 def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
@@ -159,8 +168,7 @@ def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
 def _holds(step: Step, reference: Reference, state: _State, last: bool) -> float:
     if step.form == "equation":
         permitted = not reference.steps or step.operators <= reference.operators
-        sources = state.known if last else state.known | reference.constants
-        if not step.sound or not permitted or not step.givens & sources:
+        if not step.sound or not permitted or not _sourced(step, reference, state.known, last):
             return 0.0
         return _worded(step, reference, state.known)
     if step.form == "comparison":
@@ -169,6 +177,25 @@ def _holds(step: Step, reference: Reference, state: _State, last: bool) -> float
     if not reference.steps:
         return _linked(step, reference, state.known)
     return _matched(step, reference, state)
+
+
+def _sourced(step: Step, reference: Reference, known: set[str], last: bool) -> bool:
+    """Its numbers were given, arrived at, or are constants; and the last one's not all constants.
+
+    A number from nowhere can turn anything into the answer: 35 + 45 = 80. Where the reference is
+    one equation, such a number takes the place of a fact, and is counted there: see _covered.
+    """
+    given = step.givens & known
+    if reference.computed == 1:
+        return bool(given)
+    return step.givens <= known | _constants(step, reference) and bool(given or not last)
+
+
+def _constants(step: Step, reference: Reference) -> frozenset[str]:
+    """The reference's; without one, usual factors and divisors: halves, percents, weeks."""
+    if reference.steps or step.operators <= FACTORS:
+        return reference.constants
+    return frozenset()
 
 
 def _worded(step: Step, reference: Reference, known: set[str]) -> float:
@@ -208,7 +235,7 @@ def _matched(step: Step, reference: Reference, state: _State) -> float:
 def _grounded(step: Step, reference: Reference, state: _State) -> float:
     """Starts from the question, an earlier step, or the reference's own words."""
     if step.form != "text":
-        return float(step.givens <= state.known | reference.constants)
+        return float(step.givens <= state.known | _constants(step, reference))
     if step.tokens in reference.said:
         return 1.0
     if reference.terse:
@@ -217,9 +244,11 @@ def _grounded(step: Step, reference: Reference, state: _State) -> float:
 
 
 def _covered(reference: Reference, steps: tuple[Step, ...]) -> float:
-    if reference.prose and not any(step.form != "text" for step in reference.steps):
+    computed = any(step.form != "text" for step in reference.steps)
+    if reference.prose and not computed:
         return _recalled(reference.steps, steps)
-    used = frozenset().union(*(step.givens for step in steps))
+    using = [step for step in steps if step.form != "text"] if computed else steps
+    used = frozenset().union(*(step.givens for step in using))
     return len(reference.needed & used) / len(reference.needed) if reference.needed else 1.0
 
 
@@ -240,7 +269,7 @@ def _follows(case: Case, last: Step, worth: float) -> float:
     if last.form == "equation":
         return float(verify("number", case.trace.answer, last.result))
     if reference.terse and len(last.tokens) <= TERSE:
-        return float(_follows_tersely(case))
+        return float(_follows_tersely(case, last))
     if answer in YES_NO:
         return worth * (YES_NO[answer] == denies(last.tokens))
     if places(answer, last.tokens):
@@ -249,10 +278,10 @@ def _follows(case: Case, last: Step, worth: float) -> float:
     return worth if elsewhere and case.right else 0.0
 
 
-def _follows_tersely(case: Case) -> bool:
+def _follows_tersely(case: Case, last: Step) -> bool:
     """The answer stands where the reference has it, counts the steps, or is the reference's."""
     reference, steps = case.reference, case.trace.steps
-    last, answer, wanted = steps[-1], case.answer, reference.steps[-1]
+    answer, wanted = case.answer, reference.steps[-1]
     there = places(reference.answer, wanted.tokens)
     if there:
         return _signs(last) == _signs(wanted) and bool(there & places(answer, last.tokens))

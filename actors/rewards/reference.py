@@ -13,7 +13,7 @@ from actors.rewards.steps import Step, content, read_steps, tokenize
 TERSE = 5  # tokens
 COPIED_RUN = 4  # tokens in the question's order that are taken for a copy
 SAME = 0.7  # share of common words at which two steps say the same
-TURNED = 0.3  # what is left where the words are the same but their order or a "not" is another
+TURNED = 0.7  # what is left where the words are the same but their order or a "not" is another
 CONNECTIVES = frozenset(("because", "hence", "since", "therefore", "thus"))
 NEGATORS = frozenset(("no", "not", "never", "none", "cannot", "without", "nobody", "nothing"))
 CONSTANTS = frozenset(
@@ -29,6 +29,7 @@ class Reference:
     said: frozenset[tuple[str, ...]]  # tokens of each step
     prose: bool  # the reference has steps that can be said in other words
     terse: bool  # there is a reference, and it has none
+    computed: int  # steps that are equations
     operators: frozenset[str]
     comparisons: bool
     question_tokens: tuple[str, ...]
@@ -60,6 +61,7 @@ def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
         said=frozenset(step.tokens for step in steps),
         prose=prose,
         terse=bool(steps) and not prose,
+        computed=sum(step.form == "equation" for step in steps),
         operators=frozenset().union(*(step.operators for step in steps)),
         comparisons=any(step.form == "comparison" for step in steps),
         question_tokens=asked,

@@ -84,13 +84,24 @@ CASES = [  # question, reasoning, answer, [quality, correctness, coherence, clar
     (SUM, "1. The answer is 39", "39", [0, 1, 0, 1]),
     (SUM, "", "39", [0, 1, 0, 0]),
     (SUM, "1. So 38 + 1 = 39", "39", [1, 1, 1, 1]),
-    (SUM, "1. bananas love purple 38 + 1 = 39", "39", [0, 1, 1, 1]),
+    (SUM, "1. bananas love purple 38 + 1 = 39", "39", [0.5, 1, 1, 1]),
     (NET, "1. 58 - 3 = 55", "55 C", [1, 1, 1, 1]),
     (NET, "1. 7 * -9 + 5 = -58", "-58", [0, 0, 0.5, 1]),
-    (TWO, "1. 36 - 5 = 31\n2. 35 + 1 = 36", "31", [1, 1, 0, 1]),  # shuffled: 31 not the last
-    (TWO, "1. 36 - 5 = 31\n2. 35 + 1 = 36", "36", [1, 0, 0.75, 1]),  # 36 used before it is known
-    (TWO, "1. 34 + 1 = 35\n2. 35 - 5 = 30", "30", [1, 0, 0.75, 1]),
+    (TWO, "1. 36 - 5 = 31\n2. 35 + 1 = 36", "31", [0.5, 1, 0, 1]),  # shuffled: 31 not the last
+    (
+        TWO,
+        "1. 36 - 5 = 31\n2. 35 + 1 = 36",
+        "36",
+        [0.5, 0, 0.75, 1],
+    ),  # 31 is of no use
+    (TWO, "1. 34 + 1 = 35\n2. 35 - 5 = 30", "30", [0.5, 0, 0.75, 1]),  # so is 34
     (TWO, "1. 35 + 1 - 5 = 31", "31", [1, 1, 1, 1]),
+    (TWO, "1. 35 + 1 - 5 + 4 - 4 = 31", "31", [0, 1, 0.5, 1]),  # 4 is from nowhere
+    (TWO, "1. 35 + 1 = 36\n2. 35 - 5 = 30\n3. 36 - 5 = 31", "31", [2 / 3, 1, 1, 1]),  # idle 30
+    (TWO, "1. 2 + 2 = 4\n2. 35 + 1 = 36\n3. 36 - 5 = 31", "31", [2 / 3, 1, 5 / 6, 1]),
+    (TWO, "1. Max has 35 eggs\n2. 35 + 1 = 36\n3. 36 - 5 = 31", "31", [1, 1, 1, 1]),  # a copy
+    (TWO, "1. 35 + 1 = 36\n2. 36 - 5 = 31\n3. So the answer is 31", "31", [1, 1, 1, 1]),
+    (TWO, "1. Max has 35 eggs\n2. So the answer is 31", "31", [0, 1, 0, 1]),
     (LOWER, "1. 85 > 22", "85", [1, 0, 0, 1]),  # the other side, picked neatly
     (LOWER, "1. 22 > 85", "85", [0, 0, 1, 1]),
     (LOWER, "1. 85 - 22 = 63", "22", [0, 1, 0, 1]),
@@ -127,7 +138,7 @@ def test_filler_that_copies_the_question_stays_far_below_the_true_trace(question
     ):
         reward = score(question, render(filler, question.answer), PAPER).reward
         # Two steps for the answer 2 are a coherent count; else nothing but the answer is earned.
-        assert reward <= (0.55 if question is COUNT else 0.42) + 1e-9
+        assert reward <= 0.42 + 1e-9
 
 
 @pytest.mark.parametrize("question", [TWO, PROSE], ids=["equations", "prose"])
@@ -156,8 +167,40 @@ def test_without_a_reference_the_question_and_the_equations_speak():
     assert parts(TRAIN, "1. It went 55 that hour", "55 mph")[0] == 0  # 55 from nowhere
 
 
+POND = ask(
+    "Why do fish survive in winter?",
+    "Cold water sinks below the warm water\nThe sinking water carries oxygen to the bottom",
+    "oxygen",
+)
+POND_CASES = [  # first step, second step, [quality, correctness, coherence, clarity]
+    # five of six words in common, more than the 0.7 that are asked for
+    (
+        "Cold water sinks far below the warm water",
+        "The sinking water carries oxygen to the deep bottom",
+        [1, 1, 1, 1],
+    ),
+    # the same words in another order: the step holds 0.7, and so much is covered and grounded
+    (
+        "Warm water sinks below the cold water",
+        "The sinking water carries oxygen to the bottom",
+        [0.85 * 0.85, 1, 0.5 + 0.5 * 0.85, 1],
+    ),
+    # a denial: likewise
+    (
+        "Cold water never sinks below the warm water",
+        "The sinking water carries oxygen to the bottom",
+        [0.85 * 0.85, 1, 0.5 + 0.5 * 0.85, 1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), POND_CASES)
+def test_prose_is_compared_by_words_order_and_denials(first, second, expected):
+    assert parts(POND, f"{first}\n{second}", "oxygen") == pytest.approx(expected)
+
+
 def test_long_and_many_steps_are_not_clear():
-    assert parts(SUM, "1. 38 + 1 = 39" + " so it is" * 5, "39")[3] == 0
+    assert parts(SUM, "1. 38 + 1 = 39" + " so it is" * 8, "39")[3] == 0
     steps = "\n".join(f"{n}. 38 + 1 = 39" for n in range(1, 6))
     assert parts(SUM, steps, "39")[3] == 0
 

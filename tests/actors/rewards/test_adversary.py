@@ -1,0 +1,20 @@
+"""The best of 200 attempts without reasoning, against true traces of the same questions."""
+
+from actors.data.labelled.items import read_items
+from actors.rewards.format import render
+from actors.rewards.rubric import load_rubric
+from actors.rewards.shaping import score
+from tests.actors.rewards.adversary import attempts
+
+PAPER = load_rubric("paper")
+
+
+def test_no_attempt_beats_the_reference_and_hardly_one_a_true_trace_in_other_words():
+    beaten = []
+    for item in read_items():
+        question = item.question(with_reference=True)
+        reference = score(question, render(item.reasoning, item.answer), PAPER).reward
+        best = max(score(question, text, PAPER).reward for text in attempts(question))
+        assert best < reference - 0.05, item.id
+        beaten.append(best >= score(question, item.good, PAPER).reward)
+    assert sum(beaten) <= 0.05 * len(beaten)
