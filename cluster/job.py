@@ -47,7 +47,7 @@ class Job:
         self.permits, self.rollouts, self.scored = (GroupQueue(nodes[0]) for _ in range(3))
         self.weights = WeightStore(keep=config.loop.max_staleness + 2, node_id=nodes[0])
         rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
-        judge_args = (corpus.rubric, self.rollouts, self.scored)
+        judge_args = (len(plan.judge), corpus.rubric, self.rollouts, self.scored)
         rollout_env = worker_env(config.rollout.threads, connection)
         # the pools start up while the learner does
         self.pools = [
@@ -65,7 +65,13 @@ class Job:
             args=(config, folder.checkpoints, corpus.tokenizer.vocabulary),
             env=worker_env(config.learner.threads, connection),
         )
-        self.collector = Collector(self.scored, self.check, config.loop.wait_timeout_s)
+        self.collector = Collector(
+            self.scored,
+            self.check,
+            config.loop.wait_timeout_s,
+            ask_judges=self.rollouts.put,
+            max_abstain=config.judge.max_abstain,
+        )
 
     def __enter__(self) -> "Job":
         return self
@@ -107,6 +113,13 @@ class Job:
             }
             self._depths_at = time.monotonic()
         return self._depths
+
+    def judge_scalars(self) -> dict[str, float]:
+        """How often the judges were asked again, and how long training waited for them, so far."""
+        return {
+            "judge/asked_again": float(self.collector.asked_again),
+            "judge/paused_s": self.collector.paused_s,
+        }
 
     def placed(self) -> dict[str, Sequence[str]]:
         """Which node did what, for the summary."""

@@ -4,6 +4,7 @@ Imports only numpy: Ray unpickles every message inside its queue actor, which pa
 Shapes: G = siblings (completions of one prompt), P = prompt tokens, N = tokens of one completion.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,11 +57,15 @@ class RolloutGroup:
 class Verdict:
     """The judgement of one completion: a reward with its parts, or an abstention with a reason."""
 
-    reward: float
+    reward: float  # not a number where there is none: nobody can take it for a zero
     parts: dict[str, float]  # criteria and shaping, weighted: they sum to the reward
     abstained: str = ""  # why there is no reward; "" when there is one
     scores: dict[str, float] = field(default_factory=dict)
     """Each criterion from 0 to 1, before its weight; empty where the format is not kept."""
+
+    @classmethod
+    def abstain(cls, reason: str) -> "Verdict":
+        return cls(math.nan, {}, abstained=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,13 @@ class ScoredGroup:
     judge: int
     judge_s: float  # time spent on the group
     finished_at: float  # seconds since the epoch
+    tried: tuple[int, ...] = ()  # judges that abstained on some of it since it was last asked for
 
     @property
     def key(self) -> tuple[str, int]:
         return self.rollout.permit.key
+
+    @property
+    def abstentions(self) -> tuple[str, ...]:
+        """Why siblings have no verdict, one reason each."""
+        return tuple(verdict.abstained for verdict in self.verdicts if verdict.abstained)

@@ -168,7 +168,7 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
 
 def _record(job: Job, recorder: Recorder, done: StepReport) -> None:
     chosen = done.chosen
-    values = scalars(done, job.config, time.time()) | job.queue_scalars()
+    values = scalars(done, job.config, time.time()) | job.queue_scalars() | job.judge_scalars()
     texts = {}
     if done.step == 1 or done.step % _TRACES_EVERY == 0:
         texts = {"traces/first_of_step": trace_markdown(chosen.groups[0], 0)}
@@ -181,7 +181,7 @@ def _progress_fields(job: Job, done: StepReport) -> dict[str, Any]:
     tokens = sum(len(row) for group in groups for row in group.rollout.tokens)
     waiting = int(job.queue_scalars().get("queue/depth_rollouts", 0))
     return {
-        "reward": float(done.chosen.rewards.mean()),
+        "reward": done.chosen.mean_reward,
         "tokens_per_s": tokens / sum(done.seconds.values()),
         "bottleneck": bottleneck(done.seconds, waiting),
     }

@@ -12,7 +12,8 @@ from configs.schema import RunConfig
 
 MAY_DIFFER = (
     *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
-    *("rollout.actors", "judge.actors", "judge.rubric", "checkpoint.", "eval."),
+    *("rollout.actors", "judge.actors", "judge.rubric", "judge.max_abstain"),
+    *("checkpoint.", "eval."),
 )
 """Settings that do not change what a step computes, only how many there are, how fast and what is
 kept of them: a run may be resumed with others. (`loop.steps` also stretches the learning-rate

@@ -91,6 +91,8 @@ class JudgeSection(Section):
     actors: Count = 1
     rubric: str = "paper"
     """What a completion is judged by: a rubric of `actors/rewards/rubrics`, or a .toml file."""
+    max_abstain: Share = 0.2
+    """Training waits for the judge while more of a step's completions than this have no verdict."""
 
 
 class LoopSection(Section):

@@ -39,18 +39,30 @@ class StepGroups:
     """The groups of a step with what the learner makes of them."""
 
     groups: tuple[ScoredGroup, ...]
-    rewards: np.ndarray  # [P, G] float32, 0 where not valid
+    rewards: np.ndarray  # [P, G] float32, 0 where not valid: for arithmetic, not for reports
     valid: np.ndarray  # [P, G] bool, False where every judge abstained
     advantages: np.ndarray  # [P, G] float32
     trained: np.ndarray  # [P] bool
+
+    @property
+    def mean_reward(self) -> float:
+        """Of the completions that have one; not a number if none has."""
+        return float(self.rewards[self.valid].mean()) if self.valid.any() else float("nan")
 
 
 def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepGroups:
     """Advantages of each group, and which groups are trained: the widest, ties in prompt order."""
     rewards_PG = np.array([[v.reward for v in group.verdicts] for group in groups], np.float32)
     valid_PG = np.array([[not v.abstained for v in group.verdicts] for group in groups])
+    rewards_PG[~valid_PG] = 0.0
     if config.grpo.shuffle_rewards:
-        rewards_PG = np.random.default_rng((config.run.seed, step)).permuted(rewards_PG, axis=1)
+        rng = np.random.default_rng((config.run.seed, step))
+        shuffled_PG = rng.permuted(rewards_PG, axis=1)
+        for group in np.flatnonzero(~valid_PG.all(axis=1)):  # an abstention keeps its place
+            valid_G = valid_PG[group]
+            shuffled_PG[group] = 0.0
+            shuffled_PG[group, valid_G] = rng.permutation(rewards_PG[group, valid_G])
+        rewards_PG = shuffled_PG
     spread_P = np.array([_spread(r[v]) for r, v in zip(rewards_PG, valid_PG, strict=True)])
     widest = np.argsort(-spread_P, kind="stable")[: config.trained_groups]
     trained = np.zeros(len(groups), bool)

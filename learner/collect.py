@@ -1,12 +1,20 @@
-"""Waiting for scored groups, in the order in which the loop wants them."""
+"""Waiting for scored groups, in the order in which the loop wants them, and for their verdicts."""
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from cluster.messages import ScoredGroup
 
+logger = logging.getLogger(__name__)
+
 Key = tuple[str, int]  # (stream, index) of a permit
+FEWEST_VERDICTS = 2  # of a group: one reward alone is neither better nor worse than its siblings
+TIMES_ASKED = 2  # the judges are asked again for a group with fewer, before it is given up
+REMINDER_S = 60.0
 
 
 class Queue(Protocol):
@@ -21,18 +29,68 @@ class Collector:
     """Hands out scored groups by key and keeps those that came early.
 
     `check` is called while waiting, at least once a second: it raises to end the wait (a stop that
-    was asked for, a dead worker).
+    was asked for, a dead worker). `ask_judges` puts groups before the judges again. While more than
+    `max_abstain` of the completions have no verdict, nothing is handed out: that is an outage, and
+    training waits until it is over.
     """
 
-    def __init__(self, scored: Queue, check: Callable[[], None], timeout_s: float):
+    def __init__(
+        self,
+        scored: Queue,
+        check: Callable[[], None],
+        timeout_s: float,
+        *,
+        ask_judges: Callable[[list[ScoredGroup]], None],
+        max_abstain: float,
+        pause_s: float = 5.0,
+    ):
         self._scored, self._check, self._timeout_s = scored, check, timeout_s
+        self._ask_judges, self._max_abstain, self._pause_s = ask_judges, max_abstain, pause_s
         self._early: dict[Key, ScoredGroup] = {}
+        self.asked_again = 0  # groups, so far
+        self.paused_s = 0.0  # so far
 
     def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """Exactly these groups, in this order.
 
-        Raises TimeoutError when nothing at all arrives for `timeout_s` seconds.
+        A group with fewer than two verdicts is put before the judges again, and so is every group
+        with an abstention during an outage. Its completions stay: sampling is deterministic, so
+        that sampling again would give the same ones. Raises TimeoutError when nothing at all
+        arrives for `timeout_s` seconds.
         """
+        groups = self._wait(keys)
+        asked, outage = 0, _Outage(self._max_abstain)
+        while again := self._lacking(groups, outage.goes_on(groups), asked):
+            if outage.started:
+                self._sleep()
+            else:
+                asked += 1
+            self.asked_again += len(again)
+            self._ask_judges([replace(group, tried=()) for group in again])
+            fresh = {group.key: group for group in self._wait([group.key for group in again])}
+            groups = [fresh.get(group.key, group) for group in groups]
+        self.paused_s += outage.seconds
+        return groups
+
+    def _lacking(self, groups: list[ScoredGroup], outage: bool, asked: int) -> list[ScoredGroup]:
+        if outage:
+            return [group for group in groups if group.abstentions]
+        if asked == TIMES_ASKED:
+            return []
+        return [
+            group
+            for group in groups
+            if len(group.verdicts) - len(group.abstentions)
+            < min(FEWEST_VERDICTS, len(group.verdicts))
+        ]
+
+    def _sleep(self) -> None:
+        until = time.monotonic() + self._pause_s
+        while (left := until - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, 0.5))
+
+    def _wait(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         missing = {key for key in keys if key not in self._early}
         heard = time.monotonic()
         while missing:
@@ -47,3 +105,35 @@ class Collector:
                     f"waiting for {len(missing)} of {len(keys)}, the first {min(missing)}"
                 )
         return [self._early.pop(key) for key in keys]
+
+
+class _Outage:
+    """Whether too many abstain, since when, and the telling of it."""
+
+    def __init__(self, max_abstain: float):
+        self._max_abstain = max_abstain
+        self.started = 0.0  # 0: it goes well
+        self._told = 0.0
+        self.seconds = 0.0
+
+    def goes_on(self, groups: Sequence[ScoredGroup]) -> bool:
+        reasons = Counter(reason for group in groups for reason in group.abstentions)
+        share = reasons.total() / sum(len(group.verdicts) for group in groups) if groups else 0.0
+        now = time.monotonic()
+        if share > self._max_abstain:
+            self.started = self.started or now
+            if now - self._told > REMINDER_S:
+                self._told = now
+                logger.warning(
+                    "training pauses: the judge abstains on %.0f %% of the completions, above "
+                    "judge.max_abstain = %g; it is asked again until it answers. Mostly: %s",
+                    100 * share,
+                    self._max_abstain,
+                    reasons.most_common(1)[0][0],
+                )
+            return True
+        if self.started:
+            self.seconds += now - self.started
+            self.started = self._told = 0.0
+            logger.warning("the judge answers again: training goes on after %.0f s", self.seconds)
+        return False

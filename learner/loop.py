@@ -74,7 +74,7 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
             ledger, ahead = ledger.ask_ahead(config)
             parts.ask(ahead, ledger.step)
             report = _step(config, parts, ledger)
-            ledger, reward = report.ledger, {"reward": float(report.chosen.rewards.mean())}
+            ledger, reward = report.ledger, {"reward": report.chosen.mean_reward}
             parts.report(report)
             if ledger.step % config.checkpoint.every_steps == 0:
                 parts.flush()

@@ -48,7 +48,9 @@ def reward_scalars(report: StepReport) -> dict[str, float]:
 def grpo_scalars(report: StepReport, config: RunConfig) -> dict[str, float]:
     """What the update said, and how much signal its groups carried."""
     chosen = report.chosen
-    flat = np.ptp(chosen.rewards, axis=1) < 1e-6
+    highest = np.where(chosen.valid, chosen.rewards, -np.inf).max(axis=1)
+    lowest = np.where(chosen.valid, chosen.rewards, np.inf).min(axis=1)
+    flat = highest - lowest < 1e-6
     learner = config.learner
     return {
         **{f"grpo/{name}": value for name, value in report.metrics.items()},

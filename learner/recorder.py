@@ -119,7 +119,7 @@ def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:
         "text": rollout.texts[sibling],
         "tokens": rollout.tokens[sibling],
         "logprobs": rollout.logprobs[sibling],
-        "reward": verdict.reward,
+        "reward": None if verdict.abstained else verdict.reward,
         **{f"part_{name}": value for name, value in verdict.parts.items()},
         "abstained": verdict.abstained,
         "policy_version": rollout.policy_version,
@@ -136,5 +136,5 @@ def trace_markdown(group: ScoredGroup, sibling: int) -> str:
     return (
         f"**{question.prompt}** (reference: {question.answer})\n\n"
         f"```\n{group.rollout.texts[sibling]}\n```\n\n"
-        f"reward **{verdict.reward:.2f}** = {parts or verdict.abstained}"
+        + (verdict.abstained or f"reward **{verdict.reward:.2f}** = {parts}")
     )

@@ -48,16 +48,22 @@ class FakeTokenizer:
         return " ".join(map(str, tokens))
 
 
-def judged(group):
-    rewards = [float((tokens == LIKED).mean()) for tokens in group.tokens]
-    return ScoredGroup(group, tuple(Verdict(r, {}) for r in rewards), 0, 0.0, 0.0)
+def judged(item, down):
+    group = item.rollout if isinstance(item, ScoredGroup) else item
+    verdicts = tuple(
+        Verdict.abstain("the judge is down")
+        if down(group.permit.index, sibling)
+        else Verdict(float((tokens == LIKED).mean()), {})
+        for sibling, tokens in enumerate(group.tokens)
+    )
+    return ScoredGroup(group, verdicts, 0, 0.0, 0.0)
 
 
 class Pipeline:
     """Rollout actors that work whenever the loop waits, in a seeded order of turns."""
 
-    def __init__(self, config, folder, actors=1):
-        self.config, self.reports, self.stop_at = config, [], None
+    def __init__(self, config, folder, actors=1, down=lambda index, sibling: False):
+        self.config, self.reports, self.stop_at, self.down = config, [], None, down
         self.permits, self.rollouts, self.scored = LocalQueue(), LocalQueue(), LocalQueue()
         self.weights = LocalWeights()
         self.actors = [
@@ -75,7 +81,7 @@ class Pipeline:
             raise Stop("enough")
         actor = self.actors[self.turns.integers(len(self.actors))]
         actor.serve(timeout_s=0.0)
-        self.scored.put([judged(group) for group in self.rollouts.get(99, 0.0)])
+        self.scored.put([judged(item, self.down) for item in self.rollouts.get(99, 0.0)])
 
     def ask(self, indices, version):
         rng = np.random.default_rng(0)
@@ -88,7 +94,14 @@ class Pipeline:
         parts = Parts(
             learner=self.learner,
             weights=self.weights,
-            collector=Collector(self.scored, self.check, timeout_s=60),
+            collector=Collector(
+                self.scored,
+                self.check,
+                timeout_s=60,
+                ask_judges=self.rollouts.put,
+                max_abstain=self.config.judge.max_abstain,
+                pause_s=0.0,
+            ),
             ask=self.ask,
             check=self.check,
             report=self.reports.append,
@@ -100,7 +113,7 @@ class Pipeline:
         return ledger, reason
 
     def rewards(self):
-        return [float(report.chosen.rewards.mean()) for report in self.reports]
+        return [report.chosen.mean_reward for report in self.reports]
 
 
 def config_of(**loop):
@@ -145,3 +158,37 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path):
     assert [r.step for r in second.reports] == [4, 5, 6] and ledger.consumed == 24
     assert first.rewards() + second.rewards() == whole.rewards()
     assert second.learner.parameters_sha256() == whole.learner.parameters_sha256()
+
+
+def test_an_outage_of_the_judge_changes_nothing_but_the_time(tmp_path, caplog):
+    """Down for a while in the middle of a run: the run is bitwise the one without an outage."""
+    undisturbed = Pipeline(config_of(steps=4), tmp_path / "a")
+    undisturbed.train()
+    asked = []
+
+    def down(index, sibling):
+        if 4 <= index < 8:  # the groups of the second step
+            asked.append(index)
+            return len(asked) < 60
+        return False
+
+    disturbed = Pipeline(config_of(steps=4), tmp_path / "b", down=down)
+    ledger, reason = disturbed.train()
+    assert (ledger.step, reason) == (4, "all steps done") and len(asked) >= 60
+    assert "training pauses" in caplog.text and "the judge is down" in caplog.text
+    assert "goes on" in caplog.text
+    assert disturbed.rewards() == undisturbed.rewards()
+    assert disturbed.learner.parameters_sha256() == undisturbed.learner.parameters_sha256()
+
+
+def test_a_sibling_without_a_verdict_is_left_out_and_is_no_zero(tmp_path):
+    pipeline = Pipeline(
+        config_of(steps=2), tmp_path, down=lambda index, sibling: sibling == 1 and index % 2 == 0
+    )
+    pipeline.train()
+    for report in pipeline.reports:
+        chosen = report.chosen
+        assert (~chosen.valid).sum() == 2 and not chosen.valid[::2, 1].any()
+        assert not chosen.advantages[~chosen.valid].any()
+        judged_rewards = [v.reward for g in chosen.groups for v in g.verdicts if not v.abstained]
+        assert chosen.mean_reward == pytest.approx(np.mean(judged_rewards))

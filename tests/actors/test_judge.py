@@ -1,4 +1,5 @@
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from actors import judge
 from actors.judge import FAILURES_IN_A_ROW, JudgeActor
 from actors.rewards.format import render
 from actors.rewards.rubric import load_rubric
+from actors.rewards.sandbox import Unavailable
 from cluster.messages import Permit, Question, RolloutGroup
 
 RIGHT, WRONG = render("1. 38 + 1 = 39", "39"), render("1. 38 + 1 = 40", "40")
@@ -39,8 +41,8 @@ def group(index: int, *texts: str, verifier: str = "number") -> RolloutGroup:
     return RolloutGroup(permit, 0, empty, empty, texts, np.zeros(len(texts), bool), 0, 0.0)
 
 
-def actor(rollouts=None, scored=None) -> JudgeActor:
-    return JudgeActor(3, load_rubric("paper"), rollouts or Queue(), scored or Queue())
+def actor(rollouts=None, scored=None, judges=1) -> JudgeActor:
+    return JudgeActor(3, judges, load_rubric("paper"), rollouts or Queue(), scored or Queue())
 
 
 def test_every_completion_gets_its_verdict_in_order():
@@ -61,7 +63,7 @@ def test_run_judges_what_comes_and_puts_nothing_for_nothing():
 def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
     with caplog.at_level(logging.ERROR):
         (verdict,) = actor().judge(group(0, RIGHT, verifier="magic")).verdicts
-    assert (verdict.reward, verdict.parts) == (0.0, {})
+    assert math.isnan(verdict.reward) and verdict.parts == {}  # never a zero
     assert verdict.abstained.startswith("InputError: verifier 'magic' is unknown")
     assert "question q" in caplog.text
 
@@ -86,3 +88,59 @@ def test_many_failures_in_a_row_raise_and_a_success_starts_the_count_again():
     judging.judge(few)
     with pytest.raises(RuntimeError, match="judge 3: 20 failures in a row"):
         judging.judge(few)
+
+
+def make_unavailable(monkeypatch, times: int) -> None:
+    """The next `times` judgements find the verifier down."""
+    real, left = judge.score, [times]
+
+    def score(question, text, rubric):
+        if left[0]:
+            left[0] -= 1
+            raise Unavailable("the verifier is down")
+        return real(question, text, rubric)
+
+    monkeypatch.setattr(judge, "score", score)
+
+
+def test_an_outage_abstains_and_is_no_failure_of_the_judge(monkeypatch):
+    make_unavailable(monkeypatch, 100)
+    judging = actor()
+    for index in range(25):
+        judged = judging.judge(group(index, RIGHT, WRONG))
+    assert judged.abstentions == ("the verifier is down",) * 2 and judging.failures == 0
+
+
+def test_another_judge_judges_only_what_is_left(monkeypatch):
+    make_unavailable(monkeypatch, 1)
+    queue, scored = Queue(), Queue()
+    first = JudgeActor(0, 2, load_rubric("paper"), queue, scored)
+    second = JudgeActor(1, 2, load_rubric("paper"), queue, scored)
+    first.serve([group(4, RIGHT, WRONG)])
+    ((handed_on,),) = queue.batches
+    assert not scored.batches and handed_on.abstentions == ("the verifier is down",)
+    assert handed_on.verdicts[1].reward == pytest.approx(0.32)
+    queue.batches.clear()
+    first.serve([handed_on])  # it has tried: the other one shall
+    assert queue.batches == [[handed_on]] and not scored.batches
+    second.serve([handed_on])
+    ((done,),) = scored.batches
+    assert [v.reward for v in done.verdicts] == pytest.approx([1.02, 0.32])
+    assert done.verdicts[1] is handed_on.verdicts[1] and (done.judge, done.tried) == (1, ())
+
+
+def test_after_two_judges_a_group_goes_on_with_the_verdicts_it_has(monkeypatch):
+    make_unavailable(monkeypatch, 2)
+    queue, scored = Queue(), Queue()
+    for index in (0, 1):
+        judging = JudgeActor(index, 3, load_rubric("paper"), queue, scored)
+        judging.serve(queue.batches.pop() if queue.batches else [group(4, RIGHT)])
+    ((done,),) = scored.batches
+    assert done.tried == (0, 1) and len(done.abstentions) == 1
+
+
+def test_the_only_judge_hands_nothing_on(monkeypatch):
+    make_unavailable(monkeypatch, 1)
+    queue, scored = Queue(), Queue()
+    actor(queue, scored).serve([group(4, RIGHT, RIGHT)])
+    assert not queue.batches and len(scored.batches[0][0].abstentions) == 1

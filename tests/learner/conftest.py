@@ -54,7 +54,7 @@ def make_group(index: int, rewards, lengths=(3, 5, 1, 10), abstained=(), seed=0)
     """A scored group of random tokens with the given rewards and completion lengths."""
     rng = np.random.default_rng((seed, index))
     verdicts = tuple(
-        Verdict(0.0, {}, "judge was down") if sibling in abstained else Verdict(reward, {})
+        Verdict.abstain("judge was down") if sibling in abstained else Verdict(reward, {})
         for sibling, reward in enumerate(rewards)
     )
     rollout = RolloutGroup(

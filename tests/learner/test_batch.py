@@ -51,6 +51,24 @@ def test_shuffled_rewards_keep_their_group_and_repeat():
     np.testing.assert_allclose(np.sort(first.rewards[0]), [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
 
 
+def test_shuffling_leaves_an_abstention_where_it_is():
+    config = make_config(grpo={"shuffle_rewards": True})
+    groups = [make_group(n, [0.1, 0.2, 0.3, 0.4], abstained=(1,)) for n in range(8)]
+    chosen = select(groups, config, 1)
+    assert (chosen.rewards[:, 1] == 0).all() and not chosen.valid[:, 1].any()
+    rest = np.delete(chosen.rewards, 1, axis=1)
+    np.testing.assert_allclose(np.sort(rest), [[0.1, 0.3, 0.4]] * 8, rtol=1e-6)
+    assert (rest != rest[0]).any()
+
+
+def test_the_mean_reward_is_that_of_the_completions_that_have_one():
+    config = make_config()
+    groups = [make_group(0, [1.0, 0.0, 0.5, 9.0], abstained=(3,)), make_group(1, WIDE)]
+    assert select(groups, config, 1).mean_reward == 0.5  # (1.5 + 2) / 7
+    none = [make_group(n, WIDE, abstained=(0, 1, 2, 3)) for n in range(2)]
+    assert np.isnan(select(none, config, 1).mean_reward)
+
+
 def test_padding():
     rows = pad([np.array([1, 2], np.int32), np.array([], np.int32)], 3)
     np.testing.assert_array_equal(rows, [[1, 2, 0], [0, 0, 0]])

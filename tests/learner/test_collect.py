@@ -1,10 +1,14 @@
-"""Waiting for groups in order."""
+"""Waiting for groups in order, and for their verdicts."""
+
+import logging
 
 import pytest
 
-from learner.collect import Collector
+from learner.collect import TIMES_ASKED, Collector
 from learner.loop import Stop
 from tests.learner.conftest import make_group
+
+REWARDS = [0.0, 1.0, 0.0, 1.0]
 
 
 class Script:
@@ -20,20 +24,48 @@ class Script:
         return self.answers.pop(0) if self.answers else []
 
 
-GROUPS = [make_group(n, [0.0, 1.0, 0.0, 1.0]) for n in range(4)]
+class Judges:
+    """Answers what it is asked with the group of `make_group` that has these abstentions."""
+
+    def __init__(self, queue: Script, *abstained):
+        self.queue, self.abstained, self.asked = queue, list(abstained), []
+
+    def __call__(self, groups):
+        self.asked.append([group.key[1] for group in groups])
+        assert all(group.tried == () for group in groups)
+        abstained = self.abstained.pop(0)
+        self.queue.answers.append(
+            [make_group(g.key[1], REWARDS, abstained=abstained) for g in groups]
+        )
+
+
+def make_collector(queue, judges=None, max_abstain=0.5, check=lambda: None, timeout_s=10.0):
+    return Collector(
+        queue,
+        check,
+        timeout_s,
+        ask_judges=judges or Judges(queue),
+        max_abstain=max_abstain,
+        pause_s=0.0,
+    )
+
+
+GROUPS = [make_group(n, REWARDS) for n in range(4)]
+KEYS = [("train", n) for n in range(4)]
 
 
 def test_groups_come_in_the_order_asked_for():
     queue = Script([GROUPS[3], GROUPS[1]], [], [GROUPS[0], GROUPS[2]])
-    collector = Collector(queue, lambda: None, timeout_s=10)
-    assert collector.take([("train", 0), ("train", 1)]) == GROUPS[:2]
-    assert collector.take([("train", 2), ("train", 3)]) == GROUPS[2:]
+    collector = make_collector(queue)
+    assert collector.take(KEYS[:2]) == GROUPS[:2]
+    assert collector.take(KEYS[2:]) == GROUPS[2:]
+    assert (collector.asked_again, collector.paused_s) == (0, 0.0)
 
 
 def test_silence_ends_with_what_was_awaited():
-    collector = Collector(Script([GROUPS[0]]), lambda: None, timeout_s=0.01)
+    collector = make_collector(Script([GROUPS[0]]), timeout_s=0.01)
     with pytest.raises(TimeoutError, match=r"waiting for 1 of 2, the first \('train', 1\)"):
-        collector.take([("train", 0), ("train", 1)])
+        collector.take(KEYS[:2])
 
 
 def test_a_check_ends_the_wait():
@@ -41,4 +73,49 @@ def test_a_check_ends_the_wait():
         raise Stop("signal")
 
     with pytest.raises(Stop):
-        Collector(Script(), stop, timeout_s=10).take([("train", 0)])
+        make_collector(Script(), check=stop).take([("train", 0)])
+
+
+def test_two_verdicts_are_enough():
+    group = make_group(0, REWARDS, abstained=(1, 3))
+    assert make_collector(Script([group])).take(KEYS[:1]) == [group]
+
+
+def test_a_group_with_fewer_is_put_before_the_judges_again_and_the_others_wait():
+    queue = Script([make_group(0, REWARDS, abstained=(0, 1, 2)), GROUPS[1], GROUPS[2], GROUPS[3]])
+    judges = Judges(queue, (0,))
+    collector = make_collector(queue, judges)
+    groups = collector.take(KEYS)
+    assert judges.asked == [[0]] and collector.asked_again == 1
+    assert [len(group.abstentions) for group in groups] == [1, 0, 0, 0]
+    assert [group.key for group in groups] == KEYS
+
+
+def test_a_group_that_never_gets_two_verdicts_is_given_up():
+    queue = Script([make_group(0, REWARDS, abstained=(0, 1, 2)), *GROUPS[1:]])
+    judges = Judges(queue, *[(0, 1, 2)] * 9)
+    groups = make_collector(queue, judges).take(KEYS)
+    assert len(judges.asked) == TIMES_ASKED and len(groups[0].abstentions) == 3
+
+
+def test_above_the_limit_training_pauses_says_why_and_goes_on(caplog):
+    queue = Script([make_group(n, REWARDS, abstained=(0, 1, 2)) for n in range(4)])
+    judges = Judges(queue, *[(0, 1, 2)] * 5, ())
+    with caplog.at_level(logging.WARNING):
+        groups = make_collector(queue, judges).take(KEYS)
+    assert judges.asked == [[0, 1, 2, 3]] * 6  # longer than a group is asked for without an outage
+    assert [group.abstentions for group in groups] == [()] * 4
+    first, last = (record.getMessage() for record in caplog.records)
+    assert "abstains on 75 %" in first and "judge.max_abstain = 0.5" in first
+    assert "judge was down" in first and "goes on" in last
+
+
+def test_a_stop_ends_a_pause():
+    def stop_when_paused():
+        if judges.asked:
+            raise Stop("signal")
+
+    queue = Script([make_group(0, REWARDS, abstained=(0, 1, 2, 3))])
+    judges = Judges(queue, *[(0, 1, 2, 3)] * 9)
+    with pytest.raises(Stop):
+        make_collector(queue, judges, check=stop_when_paused).take(KEYS[:1])

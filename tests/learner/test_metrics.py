@@ -44,5 +44,13 @@ def test_the_bottleneck_is_what_the_step_waited_for():
     assert (bottleneck(waiting, 0), bottleneck(waiting, 3)) == ("rollout", "judge")
 
 
+def test_an_abstention_widens_no_group():
+    groups = [make_group(0, [0.5] * 4, abstained=(1,)), make_group(1, [0.5] * 4)]
+    report = StepReport(3, select(groups, CONFIG, 3), {"grad_norm": 2.0}, {"wait": 1.0}, Ledger())
+    values = scalars(report, CONFIG, now=4.0)
+    assert values["grpo/flat_groups"] == 1 and values["reward/mean"] == 0.5
+    assert values["judge/abstained"] == 1 / 8
+
+
 def test_all_values_are_finite(values):
     assert np.isfinite(list(values.values())).all()

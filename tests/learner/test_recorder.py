@@ -30,6 +30,7 @@ def test_every_completion_is_a_row(tmp_path):
     assert second["tokens"] == GROUPS[1].rollout.tokens[1].tolist()
     assert (second["advantage"], second["trained"]) == (5.0, False)
     assert rows[6]["abstained"] == "judge was down" and rows[6]["part_repetition"] is None
+    assert rows[6]["reward"] is None  # and no zero
     np.testing.assert_allclose(second["logprobs"], GROUPS[1].rollout.logprobs[1])
 
 
