@@ -7,6 +7,7 @@ copied from the question is no reasoning: such steps count for nothing, neither 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from actors.rewards import step_checks
 from actors.rewards.format import Trace
 from actors.rewards.reference import (
     TERSE,
@@ -19,15 +20,13 @@ from actors.rewards.reference import (
     read_reference,
 )
 from actors.rewards.steps import SIGNS, Step, content, tokenize
-from actors.rewards.verifiers import verify
+from actors.rewards.verifiers import answer_text, verify
 from cluster.messages import Question
 
-STRANGE_WORDS = 0.5  # what an equation is worth whose words are mostly not the question's
 OTHER_WORDS = 0.5  # a last step that is not the reference's, but speaks of what is known
 UNDERIVED = 0.5  # an answer that is a number, but of no equation
 CONCLUDING = frozenset(("so", "therefore", "thus", "hence", "then"))
 """First words that say that something stands before them."""
-FACTORS = frozenset(("x", "/"))
 YES_NO = {("yes",): False, ("no",): True}  # answer: does the last step deny
 CLAIMING = frozenset(
     ("answer", "result", "solution", "therefore", "thus", "hence", "clearly", "obviously", "get")
@@ -54,7 +53,8 @@ class Case:
 
     def __init__(self, question: Question, trace: Trace):
         self.question, self.trace = question, trace
-        self.reference = read_reference(question.prompt, question.reasoning, question.answer)
+        expected = answer_text(question.verifier, question.answer)
+        self.reference = read_reference(question.prompt, question.reasoning, expected)
         self.answer = tokenize(trace.answer)
         self._right: bool | None = None
         self.reading = _read(self)
@@ -68,17 +68,9 @@ class Case:
         return self._right
 
 
-@dataclass(slots=True)
-class _State:
-    """What is known and which reference steps are taken, while a trace is read."""
-
-    known: set[str]
-    place: int = 0  # reference steps before it are taken or passed over
-
-
 def _read(case: Case) -> Reading:
     reference, steps = case.reference, case.trace.steps
-    state = _State(set(reference.known))
+    state = step_checks.State(set(reference.known))
     held: list[float] = []
     grounded: list[float] = []
     derived: Step | None = None  # the last step that is neither copied nor a bare claim
@@ -88,14 +80,16 @@ def _read(case: Case) -> Reading:
         claim = _claims(step, reference, case.answer)
         if claim and held:
             continue  # "so the answer is 39" behind real steps
-        starts = 0.0 if not held and _concludes(step) else _grounded(step, reference, state)
+        starts = (
+            0.0 if not held and _concludes(step) else step_checks.grounded(step, reference, state)
+        )
         linked = 0.0
         if step.form == "text" and (len(step.tokens) > TERSE or not reference.terse):
-            linked = _linked(step, reference, state.known)
+            linked = step_checks.linked(step, reference, state.known)
         holds = (
             0.0
             if claim or _is_idle(number, case)
-            else _holds(step, reference, state, last=number + 1 == len(steps))
+            else step_checks.holds(step, reference, state, last=number + 1 == len(steps))
         )
         held.append(holds)
         # beside a reference in prose, speaking of the same things is no ground
@@ -148,9 +142,14 @@ def _speaking(reference: Reference, steps: tuple[Step, ...]) -> Iterator[tuple[i
             yield number, step
 
 
+def _is_prose(step: Step, reference: Reference) -> bool:
+    """Words, and not the reference's own step."""
+    return step.form == "text" and bool(step.tokens) and step.tokens not in reference.said
+
+
 def _copied(step: Step, reference: Reference) -> bool:
     """Nothing but the question's words. What the reference itself says is no copy."""
-    if step.form != "text" or step.tokens in reference.said:
+    if not _is_prose(step, reference):
         return False
     if places(step.tokens, reference.question_tokens) or not own_words(step, reference):
         return True
@@ -160,87 +159,9 @@ def _copied(step: Step, reference: Reference) -> bool:
 
 def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
     """Says what the answer is, and nothing else of its own."""
-    if step.form != "text" or step.tokens in reference.said:
+    if not _is_prose(step, reference):
         return False
     return own_words(step, reference) <= CLAIMING.union(answer)
-
-
-def _holds(step: Step, reference: Reference, state: _State, last: bool) -> float:
-    if step.form == "equation":
-        permitted = not reference.steps or step.operators <= reference.operators
-        if not step.sound or not permitted or not _sourced(step, reference, state.known, last):
-            return 0.0
-        return _worded(step, reference, state.known)
-    if step.form == "comparison":
-        compared = reference.comparisons or not reference.steps
-        return float(step.sound and compared and bool(step.givens & state.known))
-    if not reference.steps:
-        return _linked(step, reference, state.known)
-    return _matched(step, reference, state)
-
-
-def _sourced(step: Step, reference: Reference, known: set[str], last: bool) -> bool:
-    """Its numbers were given, arrived at, or are constants; and the last one's not all constants.
-
-    A number from nowhere can turn anything into the answer: 35 + 45 = 80. Where the reference is
-    one equation, such a number takes the place of a fact, and is counted there: see _covered.
-    """
-    given = step.givens & known
-    if reference.computed == 1:
-        return bool(given)
-    return step.givens <= known | _constants(step, reference) and bool(given or not last)
-
-
-def _constants(step: Step, reference: Reference) -> frozenset[str]:
-    """The reference's; without one, usual factors and divisors: halves, percents, weeks."""
-    if reference.steps or step.operators <= FACTORS:
-        return reference.constants
-    return frozenset()
-
-
-def _worded(step: Step, reference: Reference, known: set[str]) -> float:
-    """By the words around an equation: every number known, and half of the words."""
-    strange = step.words - known - reference.words - reference.constants
-    if any(map(is_number, strange)):
-        return 0.0
-    return 1.0 if 2 * len(strange) <= len(step.words) else STRANGE_WORDS
-
-
-def _linked(step: Step, reference: Reference, known: set[str]) -> float:
-    """Without a reference: how far a step of prose speaks of what is known by then."""
-    strange = step.givens - known
-    if not step.givens or any(is_number(word) for word in strange - reference.constants):
-        return 0.0
-    return min(1.0, 2 * (1 - len(strange) / len(step.givens)))
-
-
-def _matched(step: Step, reference: Reference, state: _State) -> float:
-    """How well it says what a reference step says that is not behind it yet: order counts."""
-    best, best_place = 0.0, state.place
-    for place in range(max(0, state.place - reference.prose), len(reference.steps)):
-        other = reference.steps[place]
-        same = step.tokens == other.tokens
-        if same and place >= state.place:
-            state.place = place + 1
-            return 1.0
-        if other.form == "text" and len(other.tokens) > TERSE:
-            alike = 1.0 if same else likeness(step, other)
-            if alike > best:
-                best, best_place = alike, place + 1
-    if best:
-        state.place = max(state.place, best_place)
-    return best
-
-
-def _grounded(step: Step, reference: Reference, state: _State) -> float:
-    """Starts from the question, an earlier step, or the reference's own words."""
-    if step.form != "text":
-        return float(step.givens <= state.known | _constants(step, reference))
-    if step.tokens in reference.said:
-        return 1.0
-    if reference.terse:
-        return float(bool(step.givens & state.known))
-    return _linked(step, reference, state.known)
 
 
 def _covered(reference: Reference, steps: tuple[Step, ...]) -> float:
@@ -270,6 +191,8 @@ def _follows(case: Case, last: Step, worth: float) -> float:
         return float(verify("number", case.trace.answer, last.result))
     if reference.terse and len(last.tokens) <= TERSE:
         return float(_follows_tersely(case, last))
+    if reference.terse and _signs(last) != _signs(reference.steps[-1]):
+        return 0.0
     if answer in YES_NO:
         return worth * (YES_NO[answer] == denies(last.tokens))
     if places(answer, last.tokens):

@@ -10,6 +10,7 @@
     math      the same value or expression, in LaTeX or plain: math-verify (see maths.py)
     code      the answer is Python, alone or in a ``` fence, the reference its unit tests (asserts),
               run in a sandbox (see sandbox.py)
+    gym:NAME  the scorer of reasoning-gym's data set NAME (see gym.py)
     auto      number if the reference is one, else choice
 
 A row names its verifier. None of them knows synonyms, so a free text is right only in the
@@ -18,8 +19,9 @@ reference's own words. No answer makes a verifier fail: it is right or wrong wit
 
 import re
 from collections.abc import Callable
+from functools import cache
 
-from actors.rewards import confine, maths, sandbox
+from actors.rewards import confine, gym, maths, sandbox
 from actors.rewards.quantities import read_quantity, same_quantity, same_value
 from configs.errors import InputError
 
@@ -108,16 +110,28 @@ TOLERANT = ("number", "quantity")
 def verify(verifier: str, answer: str, reference: str) -> bool:
     """Raises InputError for a verifier that does not exist, sandbox.Unavailable for one that does
     not work just now."""
-    name, tolerance = read_verifier(verifier)
-    return VERIFIERS[name](answer, reference, tolerance)
+    name, argument = read_verifier(verifier)
+    if name == "gym":
+        return gym.right(str(argument), answer, reference)
+    return VERIFIERS[name](answer, reference, float(argument))
 
 
-def read_verifier(verifier: str) -> tuple[str, float]:
-    """Name and relative tolerance of `number:0.02`; raises InputError."""
+def answer_text(verifier: str, reference: str) -> str:
+    """The right answer as a trace would say it: for gym, the one inside the entry."""
+    return gym.answer_of(reference) if verifier.startswith("gym:") else reference
+
+
+def read_verifier(verifier: str) -> tuple[str, float | str]:
+    """Name, and the relative tolerance of `number:0.02` or data set of `gym:zebra_puzzles`.
+
+    Raises InputError.
+    """
     name, colon, argument = verifier.partition(":")
+    if name == "gym" and colon:
+        return name, _gym_data_set(verifier, argument)
     if name not in VERIFIERS:
         raise InputError(
-            f"verifier {verifier!r} is unknown; known: {', '.join(VERIFIERS)} "
+            f"verifier {verifier!r} is unknown; known: {', '.join(VERIFIERS)}, gym:<data set> "
             "(number:0.02 allows a relative error of 0.02)"
         )
     if name == "code" and not confine.supported():
@@ -134,6 +148,20 @@ def read_verifier(verifier: str) -> tuple[str, float]:
             "tolerance from 0 up to 1, as in number:0.02"
         )
     return name, tolerance
+
+
+@cache
+def _gym_data_set(verifier: str, name: str) -> str:
+    """Checked against what is installed, once."""
+    if not gym.installed():
+        raise InputError(f"verifier {verifier!r} needs reasoning-gym: uv sync --extra gym")
+    if name in gym.WRONG_SCORERS:
+        raise InputError(
+            f"verifier {verifier!r}: the scorer of {name} is not reliable; leave it out"
+        )
+    if name not in gym.data_sets():
+        raise InputError(f"verifier {verifier!r}: reasoning-gym has no data set {name!r}")
+    return name
 
 
 def _words(text: str) -> list[str]:

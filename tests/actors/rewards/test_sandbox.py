@@ -65,14 +65,15 @@ def test_no_socket():
     refused("import socket; socket.socket(socket.AF_UNIX)")
 
 
-def test_no_process_no_thread_and_so_no_fork_bomb():
+def test_no_process_no_thread_and_so_no_fork_bomb(monkeypatch):
+    monkeypatch.setattr(sandbox, "CPU_S", 1)
     refused("import os; os.fork()")
     refused("import os; os.execv('/bin/true', ['true'])")
     refused("import subprocess; subprocess.run(['true'])")
     refused("import threading; threading.Thread(target=print).start()", "RuntimeError")
     bomb = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     before = len(psutil.pids())
-    assert run_tests(bomb, TESTS).reason == f"used more than {sandbox.CPU_S} s of CPU"
+    assert run_tests(bomb, TESTS).reason == "used more than 1 s of CPU"
     assert len(psutil.pids()) < before + 50
 
 
@@ -106,9 +107,10 @@ def test_a_memory_bomb_ends():
     assert run_tests("a = 'x' * 10**11", TESTS).reason == "MemoryError"
 
 
-def test_an_endless_loop_ends():
+def test_an_endless_loop_ends(monkeypatch):
+    monkeypatch.setattr(sandbox, "CPU_S", 1)
     started = time.monotonic()
-    assert run_tests("while True:\n    pass", TESTS).reason == "used more than 4 s of CPU"
+    assert run_tests("while True:\n    pass", TESTS).reason == "used more than 1 s of CPU"
     assert time.monotonic() - started < 60
 
 

@@ -1,9 +1,10 @@
+import json
 import threading
 import time
 
 import pytest
 
-from actors.rewards import maths
+from actors.rewards import gym, maths, worker
 from actors.rewards.confine import supported
 from actors.rewards.sandbox import Unavailable
 from actors.rewards.verifiers import VERIFIERS, read_verifier, verify
@@ -151,8 +152,8 @@ def test_a_worker_that_was_killed_is_replaced():
 
 
 def test_a_worker_that_does_not_start_gives_no_verdict(monkeypatch):
-    monkeypatch.setattr(maths, "WORKER", maths.Worker())
-    monkeypatch.setattr(maths.sys, "executable", "/bin/false")
+    monkeypatch.setattr(maths, "WORKER", worker.Worker("actors.rewards.math_worker"))
+    monkeypatch.setattr(worker.sys, "executable", "/bin/false")
     with pytest.raises(Unavailable, match="did not start"):
         verify("math", "5/9", "10/18")
 
@@ -164,3 +165,27 @@ def test_code_is_run_against_the_tests_of_the_reference():
     assert verify("code", "So:\n```python\ndef double(x):\n    return 2 * x\n```\nDone.", tests)
     assert not verify("code", "def double(x):\n    return 3 * x", tests)
     assert not verify("code", "I would double it.", tests)
+
+
+ENTRY = json.dumps({"question": "What is 3 + 4?", "answer": "7", "metadata": {"difficulty": {}}})
+
+
+def test_puzzles_of_reasoning_gym_need_their_package(monkeypatch):
+    monkeypatch.setattr(gym, "installed", lambda: False)
+    with pytest.raises(InputError, match="needs reasoning-gym: uv sync --extra gym"):
+        read_verifier("gym:products")
+    with pytest.raises(InputError, match="unknown"):
+        read_verifier("gym")
+
+
+@pytest.mark.skipif(not gym.installed(), reason="needs the extra gym")
+def test_puzzles_of_reasoning_gym_are_scored_by_their_own_scorers():
+    assert verify("gym:chain_sum", "7", ENTRY) and not verify("gym:chain_sum", "8", ENTRY)
+    assert not verify("gym:prime_factorization", "two", ENTRY)  # its scorer raises
+    for name, message in (("rush_hour", "not reliable"), ("chess", "no data set 'chess'")):
+        with pytest.raises(InputError, match=message):
+            read_verifier(f"gym:{name}")
+
+
+def test_the_answer_of_an_entry_is_what_a_trace_says():
+    assert gym.answer_of(ENTRY) == "7" and gym.answer_of("no entry") == "no entry"
