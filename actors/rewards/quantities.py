@@ -35,8 +35,12 @@ class Quantity:
 def read_quantity(text: str, powers: bool = False) -> Quantity | None:
     """None if the text is anything but one quantity; `powers` lets units be as in m^2."""
     text = text.strip()
-    if len(text) > LONGEST:
-        return None
+    return None if len(text) > LONGEST else _read(text, powers)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str, powers: bool) -> Quantity | None:
+    """Cached: siblings have their reference in common, and often their answer."""
     match = (WITH_POWERS if powers else QUANTITY).fullmatch(text)
     if match is None or (match[1] and match[2]) or len(match[4].split()) > LONGEST_UNIT:
         return None

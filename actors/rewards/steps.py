@@ -7,6 +7,7 @@ the `9 + 5 = -58` inside it, and one that starts in the middle of something unre
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 UNSIGNED = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
@@ -53,7 +54,17 @@ def read_steps(reasoning: str) -> tuple[Step, ...]:
         return ()
     lines = [line.strip() for line in reasoning.splitlines()]
     lines = [line for line in lines if line]
-    return tuple(map(_read_step, lines)) if len(lines) <= MOST_STEPS else ()
+    if len(lines) > MOST_STEPS:
+        return ()
+    return tuple(
+        _read_again(line) if len(line) <= LONGEST_READ else _read_step(line) for line in lines
+    )
+
+
+@lru_cache(maxsize=4096)
+def _read_again(line: str) -> Step:
+    """Cached: siblings often write the same step."""
+    return _read_step(line)
 
 
 def tokenize(text: str) -> tuple[str, ...]:
