@@ -63,6 +63,9 @@ class Verdict:
     scores: dict[str, float] = field(default_factory=dict)
     """Each criterion from 0 to 1, before its weight; empty where the format is not kept."""
 
+    watched: dict[str, float] = field(default_factory=dict)
+    """What a policy that games the rubric would change: steps, characters, share of filler."""
+
     @classmethod
     def abstain(cls, reason: str) -> "Verdict":
         return cls(math.nan, {}, abstained=reason)

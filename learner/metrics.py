@@ -29,7 +29,11 @@ def scalars(report: StepReport, config: RunConfig, now: float) -> dict[str, floa
 
 
 def reward_scalars(report: StepReport) -> dict[str, float]:
-    """Mean reward, its spread inside groups, and the mean of each part."""
+    """Mean reward, its spread inside groups, the mean of each part, and of what is watched.
+
+    `reward/hacking/`: steps, characters and filler of the traces. A reward that rises while these
+    run away is being gamed.
+    """
     chosen = report.chosen
     values = chosen.rewards[chosen.valid]
     parts: dict[str, list[float]] = defaultdict(list)
@@ -37,6 +41,8 @@ def reward_scalars(report: StepReport) -> dict[str, float]:
         for verdict in group.verdicts:
             for name, value in verdict.parts.items():
                 parts[name].append(value)
+            for name, value in verdict.watched.items():
+                parts[f"hacking/{name}"].append(value)
     spread = np.where(chosen.valid, chosen.rewards, np.nan)
     return {
         "reward/mean": float(values.mean()) if values.size else float("nan"),

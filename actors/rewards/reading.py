@@ -44,6 +44,7 @@ class Reading:
     grounded: float
     covered: float  # of what the reference (or the question) says is needed
     follows: float  # the answer from the last step
+    filler: float  # share of steps that are copied, said before, or claim the answer
 
 
 class Case:
@@ -76,8 +77,10 @@ def _read(case: Case) -> Reading:
     derived: Step | None = None  # the last step that is neither copied nor a bare claim
     worth = 0.0  # of that step as the ground of the answer
     speaking = list(_speaking(reference, steps))
+    claims = 0
     for number, step in speaking:
         claim = _claims(step, reference, case.answer)
+        claims += claim
         if claim and held:
             continue  # "so the answer is 39" behind real steps
         starts = (
@@ -99,13 +102,15 @@ def _read(case: Case) -> Reading:
         if holds:
             state.known |= step.givens
             state.known.add(step.result)
+    filler = 1 - (len(speaking) - claims) / len(steps) if steps else 0.0
     if derived is None:
-        return Reading(0.0, 0.0, 0.0, 0.0)
+        return Reading(0.0, 0.0, 0.0, 0.0, filler)
     return Reading(
         held=sum(held) / len(held),
         grounded=sum(grounded) / len(grounded),
         covered=_covered(reference, tuple(step for _, step in speaking)),
         follows=_follows(case, derived, worth),
+        filler=filler,
     )
 
 

@@ -28,7 +28,12 @@ def score(question: Question, text: str, rubric: Rubric) -> Verdict:
         parts["repetition"] = weights.repetition
     if reasonable_length(question, trace):
         parts["length_bonus"] = weights.length_bonus
-    return Verdict(sum(parts.values()), parts, scores=scores)
+    watched = {
+        "steps": float(len(trace.steps)),
+        "characters": float(len(trace.reasoning)),
+        "filler": case.reading.filler,
+    }
+    return Verdict(sum(parts.values()), parts, scores=scores, watched=watched)
 
 
 def repeats(trace: Trace) -> bool:

@@ -1,5 +1,7 @@
 """Scalars of a step made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,17 @@ def test_an_abstention_widens_no_group():
     values = scalars(report, CONFIG, now=4.0)
     assert values["grpo/flat_groups"] == 1 and values["reward/mean"] == 0.5
     assert values["judge/abstained"] == 1 / 8
+
+
+def test_what_is_watched_has_a_panel_of_its_own():
+    group = make_group(0, [0.0, 1.0, 0.0, 1.0])
+    steps = (1.0, 2.0, 3.0, 6.0)
+    verdicts = [
+        replace(v, watched={"steps": n}) for v, n in zip(group.verdicts, steps, strict=True)
+    ]
+    watched = select([replace(group, verdicts=tuple(verdicts))] * 2, CONFIG, 3)
+    report = StepReport(3, watched, {"grad_norm": 2.0}, {"wait": 1.0}, Ledger())
+    assert scalars(report, CONFIG, now=4.0)["reward/hacking/steps"] == 3
 
 
 def test_all_values_are_finite(values):

@@ -88,3 +88,12 @@ def test_repeats_ignore_case_and_punctuation():
     assert repeated("1. Sun, then cat\n2. moon\n3. sun then cat.")
     assert not repeated("1. sun then cat\n2. cat then sun")
     assert not repeated("")
+
+
+def test_what_a_gaming_policy_would_change_is_watched():
+    text = render("1. What is 38 + 1\n2. 38 + 1 = 39\n3. 38 + 1 = 39\n4. So the answer is 39", "39")
+    watched = score(SUM, text, PAPER).watched
+    assert watched == {"steps": 4, "characters": 70, "filler": 0.75}
+    assert score(SUM, render("1. 38 + 1 = 39", "39"), PAPER).watched["filler"] == 0
+    assert score(SUM, render("", "39"), PAPER).watched["filler"] == 0
+    assert score(SUM, "39", PAPER).watched == {}
