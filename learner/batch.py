@@ -1,11 +1,12 @@
 """Scored groups -> the arrays of one optimizer step. Numpy only: runs on the driver.
 
-P = groups of the step, G = siblings, B = trained rows, T = prompt + completion, C = completion.
+P = groups of the step, G = siblings, B = trained rows, N = rows of prompts, T = prompt length,
+C = completion length.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from learner.grpo import group_advantages, token_weights
 
 
 class Batch(NamedTuple):
-    """One optimizer step. Rows are right padded; shapes depend on the configuration alone."""
+    """One optimizer step. Rows are right padded; shapes depend on the configuration alone.
 
-    tokens: np.ndarray  # [B, T] int32, prompt and completion
-    prompt_lengths: np.ndarray  # [B] int32
+    B / N neighbouring completions share a prompt.
+    """
+
+    prompts: np.ndarray  # [N, T] int32
+    prompt_lengths: np.ndarray  # [N] int32
     completions: np.ndarray  # [B, C] int32
     sampled_logprobs: np.ndarray  # [B, C] float32
     advantages: np.ndarray  # [B] float32
@@ -26,12 +30,15 @@ class Batch(NamedTuple):
 
 
 class Demonstrations(NamedTuple):
-    """Rows of a cold-start step; fields mean what those of `Batch` mean."""
+    """Rows of a cold-start step; fields mean what those of `Batch` mean, and N = B."""
 
-    tokens: np.ndarray  # [B, T] int32
+    prompts: np.ndarray  # [B, T] int32
     prompt_lengths: np.ndarray  # [B] int32
     completions: np.ndarray  # [B, C] int32
     weights: np.ndarray  # [B, C] float32, sum to 1
+
+
+Rows = TypeVar("Rows", Batch, Demonstrations)
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,33 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
 def build_batch(chosen: StepGroups, config: RunConfig) -> Batch:
     """The trained groups as rows. Tokens of siblings without a verdict weigh nothing."""
     groups = [g for g, used in zip(chosen.groups, chosen.trained, strict=True) if used]
-    prompts = [g.rollout.permit.tokens for g in groups for _ in g.verdicts]
+    prompts = [g.rollout.permit.tokens for g in groups]
     completions = [tokens for g in groups for tokens in g.rollout.tokens]
     logprobs = [values for g in groups for values in g.rollout.logprobs]
     length = config.rollout.max_new_tokens
     mask_BC = pad([np.ones(len(c), np.float32) for c in completions], length)
     mask_BC *= chosen.valid[chosen.trained].reshape(-1, 1)
-    rows = [np.concatenate(pair) for pair in zip(prompts, completions, strict=True)]
     return Batch(
-        tokens=pad(rows, config.rollout.max_prompt_tokens + length),
+        prompts=pad(prompts, config.rollout.max_prompt_tokens),
         prompt_lengths=np.array([len(p) for p in prompts], np.int32),
         completions=pad(completions, length),
         sampled_logprobs=pad(logprobs, length),
         advantages=chosen.advantages[chosen.trained].reshape(-1),
         weights=token_weights(mask_BC, config.grpo.loss_mean),
+    )
+
+
+def repeat_prompts(batch: Rows, parts: int) -> Rows:
+    """The batch with prompts repeated, as seldom as its N divides into `parts`.
+
+    Each part then holds its completions and their prompts; `parts` must divide B.
+    """
+    rows, prompts = len(batch.completions), len(batch.prompts)
+    siblings = rows // prompts
+    shared = next(k for k in range(siblings, 0, -1) if siblings % k == 0 and rows // k % parts == 0)
+    return batch._replace(
+        prompts=np.repeat(batch.prompts, siblings // shared, axis=0),
+        prompt_lengths=np.repeat(batch.prompt_lengths, siblings // shared),
     )
 
 

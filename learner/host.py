@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
 from configs.schema import RunConfig
-from learner.batch import Batch, Demonstrations
+from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.policy.model import build_model, load_safetensors
 from learner.policy.sharding import ROWS, make_mesh
@@ -199,6 +199,10 @@ class LearnerHost:
 
     def _place(self, batch):
         """Split the rows over the slice; a host uploads only those of its own devices."""
+        parts = self._splits
+        if isinstance(batch, Batch):
+            parts *= self.config.learner.micro_batches
+        batch = repeat_prompts(batch, parts)
         sharding = NamedSharding(self.mesh, ROWS)
         return jax.tree.map(
             lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
@@ -210,9 +214,13 @@ class LearnerHost:
             return None
         return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}
 
+    @property
+    def _splits(self) -> int:
+        """Devices that rows are split over; those of `tp` share theirs."""
+        return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
     def _check_rows(self) -> None:
-        config, mesh = self.config, self.mesh
-        splits = mesh.shape["data"] * mesh.shape["fsdp"]
+        config, splits = self.config, self._splits
         counts = {
             "loop.groups_per_step x rollout.group_size / learner.micro_batches": (
                 config.trained_groups * config.rollout.group_size // config.learner.micro_batches

@@ -119,7 +119,8 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
     """(state, reference params, Batch) -> (state, metrics).
 
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
-    so the number of micro-batches does not change the objective.
+    so the number of micro-batches does not change the objective. It must divide the number of
+    prompts in the batch.
     """
     grpo, learner = config.grpo, config.learner
     logprobs_of = partial(
@@ -157,11 +158,14 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
 def _accumulate(gradient_of: Callable, batch: Batch, parts: int):
     if parts == 1:
         return gradient_of(batch)
-    # row i goes to part i % parts, so that every device keeps its share of each part
-    split = jax.tree.map(
-        lambda x: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1), batch
-    )
-    grads, (sums, entropy) = jax.lax.map(gradient_of, split)
+    prompts = batch.prompts.shape[0]
+
+    def split(x):
+        # prompt n goes to part n % parts, so that every device keeps its share of each part
+        rows = x.reshape(prompts // parts, parts, x.shape[0] // prompts, *x.shape[1:])
+        return jnp.swapaxes(rows, 0, 1).reshape(parts, x.shape[0] // parts, *x.shape[1:])
+
+    grads, (sums, entropy) = jax.lax.map(gradient_of, jax.tree.map(split, batch))
     grads, totals, entropy = jax.tree.map(lambda x: x.sum(0), (grads, sums, entropy))
     return grads, (totals._replace(ratio_max=sums.ratio_max.max()), entropy)
 

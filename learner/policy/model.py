@@ -3,7 +3,8 @@
 Parameters are one flat dictionary `{"layers.0.attn.q_einsum.w": array}` wherever they go: in the
 optimizer, in checkpoints, over the wire. `PolicyModel.bind` turns it back into the Tunix module.
 
-Shapes: B = rows, T = tokens, D = width of the residual stream, S = cache length.
+Shapes: B = rows, T = tokens, D = width of the residual stream, S = cache length, N = prompts of
+P tokens.
 """
 
 import math
@@ -64,6 +65,7 @@ class PolicyModel:
             for path, variable in self.variables
         ]
         module = nnx.merge(self.graph, nnx.from_flat_state(flat))
+        _unmask_windows(module)
         if for_gradient and jax.default_backend() == "cpu":
             _use_flat_products(module)
         return module
@@ -134,30 +136,47 @@ def hidden_states(
     tokens_BT: jax.Array,
     positions_BT: jax.Array,
     mask_BTS: jax.Array,
-    cache: Cache | None = None,
+    cache: Cache,
+    key_positions_BS: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache]:
-    """[B, T, D] after the final norm, and the cache with the new keys and values ({} without one).
+    """[B, T, D] after the final norm, and the cache with the new keys and values.
 
+    They are written behind the cache's `end_index`, the same in every row. `mask_BTS` says which
+    entries of the cache a token may see; the windows of local layers are applied here.
+    `key_positions_BS`: the positions at which entries stand, if not in the order of the cache.
     The module's own call would also project every position onto the vocabulary.
     """
     x_BTD = module.embedder.encode(tokens_BT)
     new_cache: Cache = {}
+    if key_positions_BS is None:
+        key_positions_BS = jnp.arange(mask_BTS.shape[-1])[None]
+    distance_BTS = positions_BT[:, :, None] - key_positions_BS[:, None]
     for number, layer in enumerate(module.layers):
-        name = f"layer_{number}"
-        layer_cache, x_BTD = layer(x_BTD, positions_BT, cache and cache[name], mask_BTS)
-        if cache:
-            new_cache[name] = layer_cache
+        name, window = f"layer_{number}", getattr(layer.attn, _WINDOW, None)
+        seen_BTS = mask_BTS
+        if window is not None and window < mask_BTS.shape[-1]:
+            seen_BTS = mask_BTS & (distance_BTS < window)
+        new_cache[name], x_BTD = layer(x_BTD, positions_BT, cache[name], seen_BTS)
     return module.final_norm(x_BTD), new_cache
 
 
-def causal_hidden_states(module: gemma.Gemma, tokens_BT: jax.Array) -> jax.Array:
-    """[B, T, D] of right-padded rows. Under a causal mask no token sees the padding behind it."""
-    length = tokens_BT.shape[1]
-    positions_BT = jnp.broadcast_to(jnp.arange(length), tokens_BT.shape)
-    mask_BTS = jnp.broadcast_to(
-        jnp.tril(jnp.ones((length, length), bool)), (*tokens_BT.shape, length)
-    )
-    return hidden_states(module, tokens_BT, positions_BT, mask_BTS)[0]
+def prompt_states(
+    model: PolicyModel, module: gemma.Gemma, prompts_NP: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """[N, P, D] of right-padded prompts, and their keys and values.
+
+    Under a causal mask no token sees the padding behind it; who goes on from the cache must mask
+    what the padding wrote.
+    """
+    count, length = prompts_NP.shape
+    start = jnp.zeros(count, jnp.int32)
+    cache = {
+        name: {**layer, "end_index": start}
+        for name, layer in empty_cache(model, count, length).items()
+    }
+    positions_NP = jnp.broadcast_to(jnp.arange(length), prompts_NP.shape)
+    mask_NPP = jnp.broadcast_to(jnp.tril(jnp.ones((length, length), bool)), (count, length, length))
+    return hidden_states(module, prompts_NP, positions_NP, mask_NPP, cache)
 
 
 def logits(module: gemma.Gemma, hidden: jax.Array) -> jax.Array:
@@ -198,6 +217,17 @@ def _gemma_config(section: ModelSection, vocabulary: int | None) -> gemma.ModelC
         attn_logits_soft_cap=50.0,
         sliding_window_size=section.sliding_window,
     )
+
+
+_WINDOW = "window"  # of a local layer, whose own mask is off
+
+
+def _unmask_windows(module: gemma.Gemma) -> None:
+    """Take local layers' windows from Tunix, which reads a place in the cache as a position."""
+    for layer in module.layers:
+        if layer.attn.attn_type == gemma.AttentionType.LOCAL_SLIDING:
+            layer.attn.attn_type = gemma.AttentionType.GLOBAL
+            setattr(layer.attn, _WINDOW, layer.attn.sliding_window_size)
 
 
 _FLAT = "flat_product"  # marks the einsums whose gradients are wanted fast

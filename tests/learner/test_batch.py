@@ -1,8 +1,9 @@
 """From scored groups to arrays, by hand."""
 
 import numpy as np
+import pytest
 
-from learner.batch import build_batch, pad, select
+from learner.batch import build_batch, pad, repeat_prompts, select
 from tests.learner.conftest import make_config, make_group
 
 FLAT, NARROW, WIDE = [0.5] * 4, [0.5, 0.5, 0.5, 0.6], [0.0, 1.0, 0.0, 1.0]
@@ -15,20 +16,22 @@ def test_the_widest_groups_are_trained_in_prompt_order():
     np.testing.assert_array_equal(chosen.trained, [True, False, True])
     batch = build_batch(chosen, config)
     np.testing.assert_array_equal(
-        batch.prompt_lengths[::4], [len(groups[n].rollout.permit.tokens) for n in (0, 2)]
+        batch.prompt_lengths, [len(groups[n].rollout.permit.tokens) for n in (0, 2)]
     )
     np.testing.assert_allclose(batch.advantages[4:], [-0.866, 0.866, -0.866, 0.866], atol=1e-3)
 
 
-def test_rows_hold_prompt_then_completion():
+def test_a_prompt_has_one_row_and_each_completion_its_own():
     config = make_config()
     group = make_group(3, WIDE)
     batch = build_batch(select([group, group], config, 1), config)
-    assert batch.tokens.shape == (8, 18) and batch.completions.shape == (8, 10)
-    prompt, completion = group.rollout.permit.tokens, group.rollout.tokens[1]
-    together = np.concatenate([prompt, completion])
-    np.testing.assert_array_equal(batch.tokens[1, : len(together)], together)
-    assert not batch.tokens[1, len(together) :].any()
+    assert batch.prompts.shape == (2, 8) and batch.completions.shape == (8, 10)
+    for rows, tokens in (
+        (batch.prompts, group.rollout.permit.tokens),
+        (batch.completions, group.rollout.tokens[1]),
+    ):
+        np.testing.assert_array_equal(rows[1, : len(tokens)], tokens)
+        assert not rows[1, len(tokens) :].any()
     np.testing.assert_array_equal(batch.sampled_logprobs[1, :5], group.rollout.logprobs[1])
     np.testing.assert_allclose(batch.weights.sum(), 1, rtol=1e-6)
     np.testing.assert_allclose(batch.weights[0, :3], 1 / 38)  # 2 x (3 + 5 + 1 + 10) tokens
@@ -67,6 +70,19 @@ def test_the_mean_reward_is_that_of_the_completions_that_have_one():
     assert select(groups, config, 1).mean_reward == 0.5  # (1.5 + 2) / 7
     none = [make_group(n, WIDE, abstained=(0, 1, 2, 3)) for n in range(2)]
     assert np.isnan(select(none, config, 1).mean_reward)
+
+
+@pytest.mark.parametrize(("parts", "rows"), [(1, 3), (3, 3), (2, 6), (4, 12), (6, 6), (12, 12)])
+def test_prompts_are_repeated_as_seldom_as_the_parts_allow(parts, rows):
+    config = make_config(loop={"groups_per_step": 3})
+    batch = build_batch(select([make_group(n, WIDE) for n in range(3)], config, 1), config)
+    spread = repeat_prompts(batch, parts)
+    assert len(spread.prompts) == len(spread.prompt_lengths) == rows
+    for whole, part in ((batch, spread), (batch.prompt_lengths, spread.prompt_lengths)):
+        whole, part = (getattr(x, "prompts", x) for x in (whole, part))
+        ours, theirs = (np.repeat(x, 12 // len(x), axis=0) for x in (whole, part))
+        np.testing.assert_array_equal(ours, theirs)  # every completion has the prompt it had
+    np.testing.assert_array_equal(spread.completions, batch.completions)
 
 
 def test_padding():

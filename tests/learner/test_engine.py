@@ -45,7 +45,7 @@ def test_logprobs_equal_the_forward_pass(engine, model, config, params):
         rows = [(s.permit.tokens, t, lp) for s in sampled.values()
                 for t, lp in zip(s.tokens, s.logprobs, strict=True)]  # fmt: skip
         batch = type("Rows", (), {
-            "tokens": pad([np.concatenate(row[:2]) for row in rows], 18),
+            "prompts": pad([np.array(row[0]) for row in rows], 8),
             "prompt_lengths": np.array([len(row[0]) for row in rows]),
             "completions": pad([row[1] for row in rows], 10),
         })  # fmt: skip
@@ -86,8 +86,8 @@ def test_greedy_takes_the_likeliest_token(engine, model, params):
     first = run(engine, [make_permit(7, (9, 4, 11), siblings=1, temperature=0.0)])[7]
     np.testing.assert_array_equal(sampled.tokens[0], first.tokens[0])
     batch = type("Rows", (), {
-        "tokens": np.tile(pad([permit.tokens], 4), (36, 1)),
-        "prompt_lengths": np.full(36, 3),
+        "prompts": pad([permit.tokens], 4),
+        "prompt_lengths": np.array([3]),
         "completions": np.arange(36)[:, None],
     })  # fmt: skip
     logprobs, _ = completion_logprobs(model, params, batch, 1.0, chunk=64)
@@ -99,8 +99,8 @@ def test_sampling_follows_the_distribution(engine, model, params):
     permits = [make_permit(i, (9, 4), siblings=8) for i in range(250)]
     first = [int(t[0]) for s in run(engine, permits).values() for t in s.tokens]
     batch = type("Rows", (), {
-        "tokens": np.tile(pad([permits[0].tokens], 3), (36, 1)),
-        "prompt_lengths": np.full(36, 2),
+        "prompts": pad([permits[0].tokens], 3),
+        "prompt_lengths": np.array([2]),
         "completions": np.arange(36)[:, None],
     })  # fmt: skip
     expected = 2000 * np.exp(

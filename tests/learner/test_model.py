@@ -1,5 +1,7 @@
 """The policy network: Gemma2 2B without weights, and a small one with them."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from safetensors.numpy import save_file
 
 from configs.errors import InputError
 from configs.schema import LearnerSection, ModelSection
-from learner.policy.model import build_model, fan_in, load_safetensors
+from learner.policy.logprobs import completion_logprobs
+from learner.policy.model import build_model, fan_in, load_safetensors, prompt_states
 from learner.policy.sharding import make_mesh
 from tests.learner.conftest import VOCABULARY
 
@@ -40,13 +43,12 @@ def test_gemma2_2b_is_sharded_as_tunix_says(gemma2_2b):
 
 
 def test_gemma2_2b_runs_abstractly(gemma2_2b):
-    from learner.policy.logprobs import completion_logprobs
+    shapes = {"prompts": (2, 128), "prompt_lengths": (2,), "completions": (4, 384)}
 
-    rows = type("Rows", (), {})()
-    shapes = {"tokens": (4, 512), "prompt_lengths": (4,), "completions": (4, 384)}
-
-    def of(params, tokens, prompt_lengths, completions):
-        rows.tokens, rows.prompt_lengths, rows.completions = tokens, prompt_lengths, completions
+    def of(params, prompts, prompt_lengths, completions):
+        rows = SimpleNamespace(
+            prompts=prompts, prompt_lengths=prompt_lengths, completions=completions
+        )
         return completion_logprobs(gemma2_2b, params, rows, 0.7, 512)
 
     inputs = [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes.values()]
@@ -77,9 +79,7 @@ def test_a_fast_product_changes_no_gradient(model, params):
     tokens = jnp.asarray(np.random.default_rng(0).integers(4, VOCABULARY, (3, 9)))
 
     def loss(params, fast):
-        from learner.policy.model import causal_hidden_states
-
-        hidden = causal_hidden_states(model.bind(params, for_gradient=fast), tokens)
+        hidden, _ = prompt_states(model, model.bind(params, for_gradient=fast), tokens)
         return jnp.sum(jnp.sin(hidden))
 
     plain, fast = (

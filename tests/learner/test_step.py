@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs.schema import LearnerSection
-from learner.batch import Demonstrations, build_batch, select
+from learner.batch import Demonstrations, build_batch, repeat_prompts, select
 from learner.policy.sharding import ROWS, make_mesh
 from learner.step import (
     TrainState,
@@ -51,7 +51,7 @@ def plain(model, params, config):
 
 def test_micro_batches_do_not_change_the_step(model, params, plain):
     split = make_config(learner={"micro_batches": 4})
-    params_after, metrics = after_steps(model, params, split, batch_of(split))
+    params_after, metrics = after_steps(model, params, split, repeat_prompts(batch_of(split), 4))
     assert_close(params_after, plain[0])
     assert_close(metrics, plain[1], atol=1e-4)
 
@@ -68,7 +68,9 @@ def test_four_devices_do_not_change_the_step(model, params, config, plain, fsdp,
     mesh = make_mesh(LearnerSection(fsdp=fsdp, tp=tp))
     assert mesh.size == 4
     shardings = {name: NamedSharding(mesh, spec) for name, spec in model.partition_specs().items()}
-    rows = jax.device_put(batch_of(config), NamedSharding(mesh, ROWS))
+    splits = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = repeat_prompts(batch_of(config), splits)
+    rows = jax.device_put(batch, NamedSharding(mesh, ROWS))
     params_after, _ = after_steps(
         model, params, config, rows, place=lambda tree: jax.device_put(tree, shardings)
     )
@@ -108,7 +110,7 @@ def test_demonstrations_are_learned(model, params):
     rng = np.random.default_rng(0)
     tokens = rng.integers(4, VOCABULARY, (8, 12)).astype(np.int32)
     rows = Demonstrations(
-        tokens, np.full(8, 4, np.int32), tokens[:, 4:], np.full((8, 8), 1 / 64, np.float32)
+        tokens[:, :4], np.full(8, 4, np.int32), tokens[:, 4:], np.full((8, 8), 1 / 64, np.float32)
     )
     tx = sft_optimizer(config.sft)
     step = make_sft_step(model, config, tx)
