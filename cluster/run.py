@@ -188,7 +188,7 @@ def _progress_fields(job: Job, done: StepReport) -> dict[str, Any]:
 
 
 def _evaluate(job: Job, label: str, version: int) -> tuple[dict, list[ScoredGroup]]:
-    job.weights.publish(version, job.learner.export())
+    job.weights.publish(version, job.learner.export(version))
     return job.evaluation().run(label, version, job.collector)
 
 

@@ -38,6 +38,10 @@ class Ledger:
         end = self.cursor + max(0, missing) * loop.groups_per_step
         return replace(self, cursor=end), range(self.cursor, end)
 
+    def versions(self, config: RunConfig) -> range:
+        """The policy versions that outstanding permits may name, and the present one."""
+        return range(max(0, self.step - config.loop.max_staleness), self.step + 1)
+
     def next_prompts(self, config: RunConfig) -> range:
         """The prompts of the next step, in order."""
         return range(self.consumed, self.consumed + config.loop.groups_per_step)
@@ -55,6 +59,15 @@ class Ledger:
 
     def to_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+def policy_version(index: int, config: RunConfig) -> int:
+    """The version that a prompt is sampled with, whenever and however often it is asked for.
+
+    That of the update `max_staleness` before the one that trained just before the prompt's own
+    step: a run that was cut off asks again for the very samples it lost.
+    """
+    return max(0, index // config.loop.groups_per_step - config.loop.max_staleness)
 
 
 class LedgerFile:

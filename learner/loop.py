@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
 from learner.collect import Collector
-from learner.ledger import Ledger
+from learner.ledger import Ledger, policy_version
 
 
 class Stop(Exception):
@@ -22,7 +23,7 @@ class Learner(Protocol):
 
     def train_step(self, batch: Batch) -> dict[str, float]: ...
 
-    def export(self) -> Any: ...
+    def export(self, version: int) -> Any: ...
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
@@ -64,15 +65,15 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
 
     The checkpoint of the last step is on disk when it returns.
     """
-    parts.weights.publish(ledger.step, parts.learner.export())
-    # permits that were outstanding when a run was cut off are asked again, of the present policy
-    parts.ask(ledger.outstanding, ledger.step)
+    for version in ledger.versions(config):
+        parts.weights.publish(version, parts.learner.export(version))
+    _ask(config, parts, ledger.outstanding)  # of a run that was cut off
     reason, reward = "all steps done", None
     try:
         while ledger.step < config.loop.steps:
             parts.check()
             ledger, ahead = ledger.ask_ahead(config)
-            parts.ask(ahead, ledger.step)
+            _ask(config, parts, ahead)
             report = _step(config, parts, ledger)
             ledger, reward = report.ledger, {"reward": float(report.chosen.rewards.mean())}
             parts.report(report)
@@ -84,6 +85,11 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
     parts.flush()
     parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=True)
     return ledger, reason
+
+
+def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
+    for version, prompts in groupby(indices, lambda index: policy_version(index, config)):
+        parts.ask(list(prompts), version)
 
 
 def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
@@ -100,7 +106,7 @@ def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     metrics = parts.learner.train_step(batch)
     mark()
     ledger = ledger.after(chosen)
-    parts.weights.publish(ledger.step, parts.learner.export())
+    parts.weights.publish(ledger.step, parts.learner.export(ledger.step))
     mark()
     parts_of_step = ("wait", "build", "update", "publish")
     seconds = dict(zip(parts_of_step, np.diff(marks).tolist(), strict=True))

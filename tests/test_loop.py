@@ -7,6 +7,7 @@ import pytest
 
 from actors.rollout import RolloutActor
 from cluster.messages import ScoredGroup, Verdict
+from configs.schema import CheckpointSection
 from learner.collect import Collector
 from learner.host import LearnerHost
 from learner.ledger import Ledger
@@ -53,11 +54,16 @@ def judged(group):
     return ScoredGroup(group, tuple(Verdict(r, {}) for r in rewards), 0, 0.0, 0.0)
 
 
+class Killed(Exception):
+    """The end of a process that can do nothing more: no last checkpoint."""
+
+
 class Pipeline:
     """Rollout actors that work whenever the loop waits, in a seeded order of turns."""
 
     def __init__(self, config, folder, actors=1):
-        self.config, self.reports, self.stop_at = config, [], None
+        self.config, self.reports = config, []
+        self.ends = {}  # number of reports -> what is raised then
         self.permits, self.rollouts, self.scored = LocalQueue(), LocalQueue(), LocalQueue()
         self.weights = LocalWeights()
         self.actors = [
@@ -71,8 +77,8 @@ class Pipeline:
             self.learner.begin_grpo()
 
     def check(self):
-        if self.stop_at is not None and len(self.reports) >= self.stop_at:
-            raise Stop("enough")
+        if error := self.ends.get(len(self.reports)):
+            raise error
         actor = self.actors[self.turns.integers(len(self.actors))]
         actor.serve(timeout_s=0.0)
         self.scored.put([judged(group) for group in self.rollouts.get(99, 0.0)])
@@ -95,9 +101,13 @@ class Pipeline:
             flush=lambda: None,
         )
         ledger = Ledger(**self.begun["ledger"])
-        ledger, reason = train(self.config, parts, ledger)
-        self.learner.close()
-        return ledger, reason
+        try:
+            return train(self.config, parts, ledger)
+        finally:
+            self.learner.close()
+
+    def fingerprints(self):
+        return {report.step: report.metrics["fingerprint"] for report in self.reports}
 
     def rewards(self):
         return [float(report.chosen.rewards.mean()) for report in self.reports]
@@ -122,26 +132,30 @@ def test_reward_rises_and_every_group_is_on_policy(tmp_path):
         assert report.metrics["ratio"] == pytest.approx(1, abs=1e-4)
 
 
-def test_a_run_does_not_depend_on_the_number_of_actors(tmp_path):
-    runs = []
-    for actors in (1, 3):
-        pipeline = Pipeline(config_of(steps=4, max_staleness=1), tmp_path / str(actors), actors)
-        pipeline.train()
-        runs.append((pipeline.rewards(), pipeline.learner.parameters_sha256()))
-        ages = [r.step - 1 - r.chosen.groups[0].rollout.policy_version for r in pipeline.reports]
-        assert ages == [0, 1, 1, 1]
-    assert runs[0] == runs[1]
-
-
-def test_a_stopped_run_goes_on_where_it_was(tmp_path):
-    whole = Pipeline(config_of(steps=6), tmp_path / "whole")
+@pytest.mark.parametrize("max_staleness", [0, 1, 2])
+def test_a_run_that_was_cut_off_is_the_same_run(max_staleness, tmp_path):
+    """Killed between two checkpoints, then stopped at one; 1, 2, 3 and again 1 rollout actors."""
+    config = config_of(steps=6, max_staleness=max_staleness).model_copy(
+        update={"checkpoint": CheckpointSection(every_steps=2)}
+    )
+    whole = Pipeline(config, tmp_path / "whole")
     whole.train()
-    first = Pipeline(config_of(steps=6), tmp_path / "parts")
-    first.stop_at = 3
-    ledger, reason = first.train()
-    assert (ledger.step, reason) == (3, "enough")
-    second = Pipeline(config_of(steps=6), tmp_path / "parts")
-    ledger, _ = second.train()
-    assert [r.step for r in second.reports] == [4, 5, 6] and ledger.consumed == 24
-    assert first.rewards() + second.rewards() == whole.rewards()
-    assert second.learner.parameters_sha256() == whole.learner.parameters_sha256()
+    ages = [r.step - 1 - r.chosen.groups[0].rollout.policy_version for r in whole.reports]
+    assert ages == [min(step, max_staleness) for step in range(6)]
+
+    killed = Pipeline(config, tmp_path / "parts", actors=2)
+    killed.ends[3] = Killed()
+    with pytest.raises(Killed):
+        killed.train()
+    stopped = Pipeline(config, tmp_path / "parts", actors=3)
+    stopped.ends[2] = Stop("enough")
+    ledger, reason = stopped.train()
+    assert (ledger.step, reason) == (4, "enough")
+    finished = Pipeline(config, tmp_path / "parts")
+    ledger, _ = finished.train()
+
+    assert ledger.consumed == 24
+    sittings = [pipeline.fingerprints() for pipeline in (killed, stopped, finished)]
+    assert [list(sitting) for sitting in sittings] == [[1, 2, 3], [3, 4], [5, 6]]
+    assert all(sitting.items() <= whole.fingerprints().items() for sitting in sittings)
+    assert finished.learner.parameters_sha256() == whole.learner.parameters_sha256()
