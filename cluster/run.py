@@ -12,7 +12,8 @@ from cluster.job import Job
 from cluster.messages import ScoredGroup
 from configs.run_folder import write_json
 from learner.cold_start import cold_start
-from learner.ledger import Ledger, LedgerFile
+from learner.history import History
+from learner.ledger import Ledger
 from learner.loop import Parts, StepReport, Stop, train
 from learner.metrics import bottleneck, scalars
 from learner.progress import Progress
@@ -145,12 +146,11 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
         closing(Recorder(folder, config, ledger.step)) as recorder,
-        closing(LedgerFile(folder.ledger_file, ledger.step)) as history,
+        closing(History(folder.ledger_file, ledger)) as history,
         Progress("grpo", config.loop.steps, ledger.step) as progress,
     ):
 
         def report(done: StepReport) -> None:
-            history.write(done.step, done.chosen, done.seconds)
             _record(job, recorder, done)
             progress.update(done.step, **_progress_fields(job, done))
 
@@ -158,6 +158,7 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
             learner=job.learner,
             weights=job.weights,
             collector=job.collector,
+            history=history,
             ask=job.feed(ledger.consumed).ask,
             check=job.check,
             report=report,

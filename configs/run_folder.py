@@ -35,7 +35,7 @@ class RunFolder:
 
     @property
     def ledger_file(self) -> Path:
-        return self.path / "ledger.jsonl"
+        return self.path / "ledger.sqlite"
 
     @property
     def tokenizer_file(self) -> Path:

@@ -36,6 +36,16 @@ class Weights(Protocol):
     def publish(self, version: int, params: Any) -> None: ...
 
 
+class History(Protocol):
+    """Where the life of every prompt is written down: see `learner.history`."""
+
+    def asked(self, places: Sequence[int], version: int) -> None: ...
+
+    def done(self, report: "StepReport") -> None: ...
+
+    def sync(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class StepReport:
     """All that is known of a step once it is done."""
@@ -54,6 +64,7 @@ class Parts:
     learner: Learner
     weights: Weights
     collector: Collector
+    history: History
     ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
     check: Callable[[], None]  # raises Stop when it is time to end
     report: Callable[[StepReport], None]
@@ -76,20 +87,28 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
             _ask(config, parts, ahead)
             report = _step(config, parts, ledger)
             ledger, reward = report.ledger, {"reward": float(report.chosen.rewards.mean())}
+            parts.history.done(report)
             parts.report(report)
             if ledger.step % config.checkpoint.every_steps == 0:
-                parts.flush()
-                parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=False)
+                _save(parts, ledger, reward, wait=False)
     except Stop as stop:
         reason = str(stop)
-    parts.flush()
-    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=True)
+    _save(parts, ledger, reward, wait=True)
     return ledger, reason
+
+
+def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: bool) -> None:
+    """The checkpoint last: what it stands on must be on disk when it appears."""
+    parts.flush()
+    parts.history.sync()
+    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)
 
 
 def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
     for version, prompts in groupby(indices, lambda index: policy_version(index, config)):
-        parts.ask(list(prompts), version)
+        asked = list(prompts)
+        parts.history.asked(asked, version)
+        parts.ask(asked, version)
 
 
 def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:

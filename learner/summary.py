@@ -1,12 +1,13 @@
 """`summary.json` and the tables that a run prints at its end."""
 
-import json
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from learner.history import read_steps
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "google-tunix", "ray",
@@ -21,7 +22,7 @@ def ledger_figures(ledger_file: Path) -> dict[str, float | dict]:
     `tokens_per_s`, `samples_per_s`: of training, by the wall clock; `step_seconds`: mean of each
     part.
     """
-    steps = [json.loads(line) for line in ledger_file.read_text().splitlines()]
+    steps = read_steps(ledger_file)
     rewards = [step["reward"] for step in steps if step["reward"] is not None]
     if not rewards:
         return {}

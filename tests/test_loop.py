@@ -9,6 +9,7 @@ from actors.rollout import RolloutActor
 from cluster.messages import ScoredGroup, Verdict
 from configs.schema import CheckpointSection
 from learner.collect import Collector
+from learner.history import History
 from learner.host import LearnerHost
 from learner.ledger import Ledger
 from learner.loop import Parts, Stop, train
@@ -75,6 +76,8 @@ class Pipeline:
         self.begun = self.learner.create_state()
         if self.begun["phase"] == "sft":
             self.learner.begin_grpo()
+        self.ledger = Ledger(**self.begun["ledger"])
+        self.history = History(folder / "ledger.sqlite", self.ledger)
 
     def check(self):
         if error := self.ends.get(len(self.reports)):
@@ -95,16 +98,17 @@ class Pipeline:
             learner=self.learner,
             weights=self.weights,
             collector=Collector(self.scored, self.check, timeout_s=60),
+            history=self.history,
             ask=self.ask,
             check=self.check,
             report=self.reports.append,
             flush=lambda: None,
         )
-        ledger = Ledger(**self.begun["ledger"])
         try:
-            return train(self.config, parts, ledger)
+            return train(self.config, parts, self.ledger)
         finally:
             self.learner.close()
+            self.history.close()
 
     def fingerprints(self):
         return {report.step: report.metrics["fingerprint"] for report in self.reports}
