@@ -6,6 +6,7 @@
                                     train; the same --run again resumes
   launch.py sft --config FILE       the cold start alone; its folder serves as model.weights
   launch.py eval --run DIR          evaluate the newest checkpoint of a run
+  launch.py audit RUN [--json]      does the run folder bear out what the run claims?
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
 
 Any setting of the configuration can be given as section.key=value.
@@ -22,12 +23,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from configs.errors import InputError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "data")
+COMMANDS = ("train", "sft", "eval", "audit", "data")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -96,7 +98,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="{train,sft,eval,data}")
+    commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     for name, command, text in (
         ("train", train, "cold start where needed, then GRPO; evaluates before and after"),
         ("sft", sft, "the cold start alone"),
@@ -127,6 +129,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             help=f"default: {DEMO.relative_to(DEMO.parents[1])}",
         )
         sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
+    _checking_commands(commands)
     args = parser.parse_args(argv)
     if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
         args.overrides.insert(0, args.folder)
@@ -134,6 +137,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if getattr(args, "hosts", 1) < 1:
         raise InputError(f"--hosts = {args.hosts}: a run needs at least 1 host")
     return args
+
+
+def _checking_commands(commands: Any) -> None:
+    """Those that read a run folder and take no settings."""
+    text = "recompute from the files of a run what became of every prompt; 1 when it does not hold"
+    sub = commands.add_parser("audit", help=text, description=text)
+    sub.set_defaults(command=audit)
+    sub.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
 
 def train(args: argparse.Namespace, started: float) -> int:
@@ -179,6 +191,14 @@ def data(args: argparse.Namespace, started: float) -> int:
         domains = ", ".join(f"{domain} {count}" for domain, count in sorted(counts.items()))
         print(f"{path}: {table.num_rows} rows ({domains})")
     return 0
+
+
+def audit(args: argparse.Namespace, started: float) -> int:
+    # arrays are read and summed here: never on an accelerator that a run may be using
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from actors.verify import audit_run
+
+    return audit_run(args.run, args.json)
 
 
 def _on_cluster(

@@ -49,6 +49,11 @@ CREATE TABLE IF NOT EXISTS steps (
     seconds TEXT NOT NULL,      -- by part, JSON
     wall_s REAL NOT NULL        -- since the step before
 ) STRICT;
+CREATE TABLE IF NOT EXISTS files (  -- that will not change any more
+    name TEXT PRIMARY KEY,
+    step INTEGER NOT NULL,      -- the last one it is about
+    sha256 TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS sittings (
     sitting INTEGER PRIMARY KEY,
     resumed_step INTEGER NOT NULL,
@@ -90,6 +95,7 @@ class History:
             (behind,) = self._db.execute(f"{used} AND place >= ?", [ledger.consumed]).fetchone()
             self._db.execute(_GIVE_BACK, [ledger.consumed])
             self._db.execute("DELETE FROM steps WHERE step > ?", [ledger.step])
+            self._db.execute("DELETE FROM files WHERE step > ?", [ledger.step])
             self._sitting = self._db.execute(
                 "INSERT INTO sittings (resumed_step, given_back, host, pid, started_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -130,6 +136,12 @@ class History:
             places = ", ".join(f":{name}" for name in step)
             self._db.execute(f"INSERT INTO steps ({', '.join(step)}) VALUES ({places})", step)
 
+    def filed(self, path: Path, step: int) -> None:
+        """A file that is complete, and the last step that it is about."""
+        with self._db:
+            row = [path.name, step, file_sha256(path)]
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", row)
+
     def sync(self) -> None:
         """Until all of it is on disk: comes before the checkpoint that stands on it."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -154,6 +166,11 @@ def read_steps(path: Path) -> list[dict[str, Any]]:
     return [
         dict(row) | {name: json.loads(row[name]) for name in ("seconds", "metrics")} for row in rows
     ]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content(

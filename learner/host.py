@@ -4,7 +4,6 @@ All processes run the same program: each method is called on every one of them, 
 with the same arguments.
 """
 
-import hashlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import learner.fingerprint as fingerprint
 from configs.errors import InputError
 from configs.schema import RunConfig
+from learner import fingerprint
 from learner.batch import Batch, Demonstrations
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.policy.model import build_model, load_safetensors
@@ -137,13 +136,7 @@ class LearnerHost:
     def parameters_sha256(self) -> str:
         """Of the float32 master parameters, ordered by name, from rank 0 ("" elsewhere)."""
         arrays = self._whole(self.state.params)
-        if arrays is None:
-            return ""
-        digest = hashlib.sha256()
-        for name in sorted(arrays):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        return digest.hexdigest()
+        return "" if arrays is None else fingerprint.sha256(arrays)
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict[str, float], wait: bool
@@ -157,7 +150,7 @@ class LearnerHost:
         trees: dict[str, Any] = {"state": self.state}
         if phase == "grpo" and (earlier := self._earlier(step)):
             trees["policies"] = [self._policy(version) for version in earlier]
-        record = {"ledger": ledger, "checksum": self._checksum_of(trees)}
+        record = {"ledger": ledger, "checksum": fingerprint.of_trees(trees)}
         checkpoints.save(step, trees, record, metrics)
         if wait:
             checkpoints.wait()
@@ -194,7 +187,7 @@ class LearnerHost:
             )
             trees["policies"] = [placed] * len(earlier)
         restored, record = self._of(phase).restore(step, trees)
-        if self._checksum_of(restored) != record["checksum"]:
+        if fingerprint.of_trees(restored) != record["checksum"]:
             raise InputError(
                 f"checkpoint {self.folder / phase / str(step)} is damaged: its arrays do not have "
                 "the checksum they were written with. Move that folder away to go on from an "
@@ -212,11 +205,6 @@ class LearnerHost:
         if version == self.version and version not in self._policies:
             self._policies[version] = self._cast(self.state.params)
         return self._policies[version]
-
-    def _checksum_of(self, trees: dict[str, Any]) -> float:
-        leaves = jax.tree_util.tree_leaves_with_path(trees)
-        named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-        return fingerprint.number(jax.device_get(fingerprint.lanes(named)))
 
     def _begin(self) -> tuple[str, int, dict]:
         params = self._initial_params()

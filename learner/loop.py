@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +44,8 @@ class History(Protocol):
 
     def done(self, report: "StepReport") -> None: ...
 
+    def filed(self, path: Path, step: int) -> None: ...
+
     def sync(self) -> None: ...
 
 
@@ -68,7 +71,7 @@ class Parts:
     ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
     check: Callable[[], None]  # raises Stop when it is time to end
     report: Callable[[StepReport], None]
-    flush: Callable[[], None]  # write what was reported: called before each checkpoint
+    flush: Callable[[], Path | None]  # write what was reported: called before each checkpoint
 
 
 def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]:
@@ -99,7 +102,8 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
 
 def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: bool) -> None:
     """The checkpoint last: what it stands on must be on disk when it appears."""
-    parts.flush()
+    if written := parts.flush():
+        parts.history.filed(written, ledger.step)
     parts.history.sync()
     parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)
 

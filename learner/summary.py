@@ -1,9 +1,10 @@
 """`summary.json` and the tables that a run prints at its end."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,22 @@ def evaluation_table(before: dict[str, dict] | None, after: dict[str, dict]) -> 
             f"{_change(old, new, 'format'):>15}{_change(old, new, 'reward', '.2f'):>15}"
         )
     return lines
+
+
+def audit_lines(result: dict[str, Any]) -> Iterator[str]:
+    """The result for the terminal."""
+    yield f"audit up to step {result['step']}, the newest checkpoint"
+    yield f"  trained        {result['trained']:>8}"
+    for reason, number in sorted(result["dropped"].items()):
+        yield f"  dropped        {number:>8}  {reason}"
+    yield f"  outstanding    {result['outstanding']:>8}"
+    yield f"  lost           {len(result['lost']):>8}"
+    yield f"  used twice     {len(result['doubled']):>8}"
+    for finding in result["findings"]:
+        shown = ", ".join(map(str, finding["ids"][:10]))
+        more = f" and {len(finding['ids']) - 10} more" if len(finding["ids"]) > 10 else ""
+        yield f"  DOES NOT HOLD  {finding['what']}: {shown}{more}"
+    yield "everything holds" if result["ok"] else f"{len(result['findings'])} findings"
 
 
 def trace_lines(prompt: str, text: str, answer: str, reward: float) -> list[str]:

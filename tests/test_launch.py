@@ -71,11 +71,12 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         (["eval"], "eval needs --run"),
         (["eval", "--run", "nowhere"], "no run folder"),
         (["sft", "sft.steps=0"], "no cold start to run"),
+        (["audit", "nowhere"], "no run folder"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message, run, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    if "--run" not in arguments and arguments[0] != "eval":
+    if "--run" not in arguments and arguments[0] not in ("eval", "audit"):
         arguments = [*arguments, "--run", run]
     assert message in refused(capsys, *arguments)
 
@@ -149,6 +150,7 @@ def test_a_run_leaves_everything_behind(finished):
     assert set(rollouts["policy_version"].to_pylist()) == set(range(39))
     assert list((folder / "tensorboard").glob("events*"))
     assert len(read_steps(folder / "ledger.sqlite")) == 40
+    audited(folder)
 
 
 @pytest.mark.ray
@@ -167,6 +169,15 @@ def test_four_hosts_train_the_same_policy_as_one(finished, tmp_path):
     assert moved > 3e-4, "nothing was trained: the comparison would show nothing"
     for name, value in one.items():
         np.testing.assert_allclose(four[name], value, atol=1e-5, err_msg=name)
+
+
+def audited(folder):
+    """The audit of a finished run of 40 steps, as another program sees it."""
+    command = [sys.executable, str(ROOT / "launch.py"), "audit", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["findings"], result["step"]) == (0, [], 40), done.stderr
+    assert result["trained"] + sum(result["dropped"].values()) == 160
 
 
 def steps_of(ledger):
@@ -198,6 +209,7 @@ def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
     second = subprocess.run(command(folder, *SHORT), capture_output=True, text=True, cwd=ROOT)
     assert second.returncode == 0, second.stderr
     assert steps_of(ledger) == list(range(1, 41))
+    audited(folder)
     shas = [
         json.loads((place / "summary.json").read_text())["parameters_sha256"]
         for place in (finished[0], folder)
