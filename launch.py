@@ -7,6 +7,7 @@
   launch.py sft --config FILE       the cold start alone; its folder serves as model.weights
   launch.py eval --run DIR          evaluate the newest checkpoint of a run
   launch.py audit RUN [--json]      does the run folder bear out what the run claims?
+  launch.py replay RUN --step N     do a recorded step again: are the parameters the same?
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
 
 Any setting of the configuration can be given as section.key=value.
@@ -29,7 +30,7 @@ from configs.errors import InputError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "audit", "data")
+COMMANDS = ("train", "sft", "eval", "audit", "replay", "data")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -141,11 +142,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _checking_commands(commands: Any) -> None:
     """Those that read a run folder and take no settings."""
-    text = "recompute from the files of a run what became of every prompt; 1 when it does not hold"
-    sub = commands.add_parser("audit", help=text, description=text)
-    sub.set_defaults(command=audit)
-    sub.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    for name, command, text in (
+        ("audit", audit, "recompute from the files of a run what became of every prompt"),
+        ("replay", replay, "do a recorded step again and compare"),
+    ):
+        text += "; exit code 1 when it does not hold"
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+        sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+        if name == "replay":
+            sub.add_argument("--step", type=int, required=True, help="the step to do again")
 
 
 def train(args: argparse.Namespace, started: float) -> int:
@@ -199,6 +206,12 @@ def audit(args: argparse.Namespace, started: float) -> int:
     from actors.verify import audit_run
 
     return audit_run(args.run, args.json)
+
+
+def replay(args: argparse.Namespace, started: float) -> int:
+    from actors.verify import replay_run
+
+    return replay_run(args.run, args.step, args.json)
 
 
 def _on_cluster(

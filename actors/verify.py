@@ -1,6 +1,7 @@
 """Checking a run folder against itself and its data: `launch.py audit` and `launch.py replay`."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from configs.load import load
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 from learner.audit import audit
+from learner.policy.tokenizer import Tokenizer
+from learner.replay import replay, replay_lines
 from learner.summary import audit_lines
 
 
@@ -21,6 +24,17 @@ def audit_run(path: Path, as_json: bool) -> int:
     folder, config = existing_run(path)
     result = audit(folder, config, questions_in_order(folder, config))
     print(json.dumps(result) if as_json else "\n".join(audit_lines(result)))
+    return 0 if result["ok"] else 1
+
+
+def replay_run(path: Path, step: int, as_json: bool) -> int:
+    """Print how a step done again compares with the recorded one; 0 when it is the same, else 1."""
+    folder, config = existing_run(path)
+    # before any device is used: the bits of a step depend on how many threads share it
+    os.environ["PJRT_NPROC"] = os.environ["OMP_NUM_THREADS"] = str(config.learner.threads)
+    tokenizer = Tokenizer.load(config.model.tokenizer or folder.tokenizer_file)
+    result = replay(folder, config, step, tokenizer.vocabulary)
+    print(json.dumps(result) if as_json else "\n".join(replay_lines(result)))
     return 0 if result["ok"] else 1
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     spent, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
-        history = History(path, Ledger())
+        history = History(path, Ledger(), "here")
         for step in range(1, steps + 1):
             done = _report(step, config)
             started = time.perf_counter()

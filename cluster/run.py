@@ -75,7 +75,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
     except Stop as stop:
         return _stopped(job, stopper, str(stop))
     with clock.part("grpo"):
-        ledger, reason = _grpo(job, ledger)
+        ledger, reason = _grpo(job, ledger, begun["learner"])
     if stopper.signal:
         return _stopped(job, stopper, reason)
     stopper.release()
@@ -142,11 +142,11 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
         )
 
 
-def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
+def _grpo(job: Job, ledger: Ledger, learner: str) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
         closing(Recorder(folder, config, ledger.step)) as recorder,
-        closing(History(folder.ledger_file, ledger)) as history,
+        closing(History(folder.ledger_file, ledger, learner)) as history,
         Progress("grpo", config.loop.steps, ledger.step) as progress,
     ):
 

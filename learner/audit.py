@@ -115,7 +115,7 @@ def _read_ledger(
 ) -> tuple[dict[int, dict], dict[int, dict], dict[str, str]]:
     if not path.exists():
         raise ValueError("it is not there")
-    with closing(open_database(path)) as database:
+    with closing(open_database(path, create=False)) as database:
         ((verdict,),) = database.execute("PRAGMA integrity_check(1)").fetchall()
         if verdict != "ok":
             raise ValueError(verdict)

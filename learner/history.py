@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS sittings (
     given_back INTEGER NOT NULL,  -- permits used up behind the checkpoint that it went on from
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
+    learner TEXT NOT NULL,      -- processes, devices, threads: what the bits of a step depend on
     started_at REAL NOT NULL    -- seconds since the epoch
 ) STRICT;
 """
@@ -80,13 +81,14 @@ WHERE place >= ?
 
 
 class History:
-    """Writes the file. `ledger`: that of the checkpoint which the run goes on from.
+    """Writes the file. `ledger`: that of the checkpoint which the run goes on from; `learner`: its
+    processes, devices and threads, in words.
 
     Nothing is kept in memory; the file grows by about 150 bytes a permit.
     """
 
-    def __init__(self, path: Path, ledger: Ledger):
-        self._db = open_database(path)
+    def __init__(self, path: Path, ledger: Ledger, learner: str):
+        self._db = open_database(path, create=True)
         self._written = time.monotonic()
         with self._db:
             self._db.executescript(_TABLES)
@@ -97,9 +99,9 @@ class History:
             self._db.execute("DELETE FROM steps WHERE step > ?", [ledger.step])
             self._db.execute("DELETE FROM files WHERE step > ?", [ledger.step])
             self._sitting = self._db.execute(
-                "INSERT INTO sittings (resumed_step, given_back, host, pid, started_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [ledger.step, behind, socket.gethostname(), os.getpid(), time.time()],
+                "INSERT INTO sittings (resumed_step, given_back, host, pid, learner, started_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [ledger.step, behind, socket.gethostname(), os.getpid(), learner, time.time()],
             ).lastrowid
         if before < ledger.consumed:
             print(
@@ -150,9 +152,10 @@ class History:
         self._db.close()
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Raises sqlite3.DatabaseError when the file is not one, or damaged."""
-    database = sqlite3.connect(path, timeout=30.0)
+def open_database(path: Path, create: bool) -> sqlite3.Connection:
+    """Raises sqlite3.DatabaseError when the file is not one, or is not there."""
+    mode = "rwc" if create else "rw"
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=30.0, uri=True)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")  # `sync` says when the disk must have it
     return database
@@ -160,12 +163,19 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
     """The steps in order; `seconds` and `metrics` as dictionaries."""
-    with closing(open_database(path)) as database:
+    rows = _rows(path, "SELECT * FROM steps ORDER BY step")
+    return [row | {name: json.loads(row[name]) for name in ("seconds", "metrics")} for row in rows]
+
+
+def read_sittings(path: Path) -> dict[int, dict[str, Any]]:
+    """Each time that the run was started, by its number."""
+    return {row["sitting"]: row for row in _rows(path, "SELECT * FROM sittings")}
+
+
+def _rows(path: Path, query: str) -> list[dict[str, Any]]:
+    with closing(open_database(path, create=False)) as database:
         database.row_factory = sqlite3.Row
-        rows = database.execute("SELECT * FROM steps ORDER BY step").fetchall()
-    return [
-        dict(row) | {name: json.loads(row[name]) for name in ("seconds", "metrics")} for row in rows
-    ]
+        return [dict(row) for row in database.execute(query)]
 
 
 def file_sha256(path: Path) -> str:

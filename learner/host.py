@@ -4,6 +4,7 @@ All processes run the same program: each method is called on every one of them, 
 with the same arguments.
 """
 
+import platform
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,11 +63,11 @@ class LearnerHost:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, self.world, self.rank, heartbeat_timeout_seconds=30)
 
-    def create_state(self) -> dict[str, Any]:
-        """Place the newest state of the run, or a fresh one.
+    def create_state(self, at: int | None = None) -> dict[str, Any]:
+        """Place the newest state of the run, or a fresh one. `at`: that of a GRPO step instead.
 
         Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
-        "parameters" (their number)}.
+        "parameters" (their number), "learner": what the bits of a step depend on, in words}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
@@ -82,7 +83,7 @@ class LearnerHost:
         }
         self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"])
         self._grpo_step = make_grpo_step(self.model, self.config, self._optimizers["grpo"])
-        phase, step, ledger = self._restore() or self._begin()
+        phase, step, ledger = self._restore(at) or self._begin()
         return {
             "phase": phase,
             "step": step,
@@ -90,6 +91,10 @@ class LearnerHost:
             "devices": jax.device_count(),
             "platform": jax.default_backend(),
             "parameters": sum(x.size for x in self.state.params.values()),
+            "learner": (
+                f"{self.world} process(es), {jax.device_count()} {jax.devices()[0].device_kind} "
+                f"device(s), {learner.threads} thread(s), {platform.machine()}"
+            ),
         }
 
     def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
@@ -159,12 +164,12 @@ class LearnerHost:
         for checkpoints in self._checkpoints.values():
             checkpoints.close()
 
-    def _restore(self) -> tuple[str, int, dict] | None:
+    def _restore(self, at: int | None) -> tuple[str, int, dict] | None:
         if (self.folder / "reference").exists():
             abstract = self._abstract("grpo")
             self.reference = restore_tree(self.folder / "reference", abstract.params)
-            step = self._of("grpo").latest_step()
-            if step is None:  # stopped between the cold start and the first checkpoint
+            step = self._of("grpo").latest_step() if at is None else at
+            if not step:  # stopped between the cold start and the first checkpoint
                 params = jax.tree.map(lambda x: x.copy(), self.reference)
                 self.state = TrainState(params, self._fresh_moments("grpo", params))
                 return "grpo", 0, {}

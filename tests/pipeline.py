@@ -80,7 +80,7 @@ class Pipeline:
         if self.begun["phase"] == "sft":
             self.learner.begin_grpo()
         self.ledger = Ledger(**self.begun["ledger"])
-        self.history = History(self.folder.ledger_file, self.ledger)
+        self.history = History(self.folder.ledger_file, self.ledger, self.begun["learner"])
         self.recorder = Recorder(self.folder, config, self.ledger.step)
 
     def check(self):

@@ -72,11 +72,12 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         (["eval", "--run", "nowhere"], "no run folder"),
         (["sft", "sft.steps=0"], "no cold start to run"),
         (["audit", "nowhere"], "no run folder"),
+        (["replay", "nowhere", "--step", "1"], "no run folder"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message, run, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    if "--run" not in arguments and arguments[0] not in ("eval", "audit"):
+    if "--run" not in arguments and arguments[0] not in ("eval", "audit", "replay"):
         arguments = [*arguments, "--run", run]
     assert message in refused(capsys, *arguments)
 
@@ -151,6 +152,10 @@ def test_a_run_leaves_everything_behind(finished):
     assert list((folder / "tensorboard").glob("events*"))
     assert len(read_steps(folder / "ledger.sqlite")) == 40
     audited(folder)
+    replay = [sys.executable, str(ROOT / "launch.py"), "replay", str(folder), "--step", "7"]
+    again = subprocess.run([*replay, "--json"], capture_output=True, text=True, cwd=ROOT)
+    result = json.loads(again.stdout)
+    assert (again.returncode, result["exact"], result["from_checkpoint"]) == (0, True, 5)
 
 
 @pytest.mark.ray

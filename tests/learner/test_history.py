@@ -37,7 +37,7 @@ def rows(path, query, *values):
 @pytest.fixture
 def path(tmp_path):
     """Two steps done, a third one asked."""
-    history = History(tmp_path / "ledger.sqlite", Ledger())
+    history = History(tmp_path / "ledger.sqlite", Ledger(), "here")
     for step in (1, 2):
         history.asked(range(3 * step - 3, 3 * step), version=step - 1)
         history.done(report(step))
@@ -75,7 +75,7 @@ def test_it_says_what_each_step_did(path):
 
 
 def test_a_resumed_run_gives_back_what_its_checkpoint_does_not_know(path, capsys):
-    history = History(path, Ledger(step=1, cursor=6, consumed=3))
+    history = History(path, Ledger(step=1, cursor=6, consumed=3), "here")
     assert [step["step"] for step in read_steps(path)] == [1]
     states = "SELECT state, attempt, step, content FROM permits WHERE place >= 3"
     assert set(rows(path, states)) == {("given back", 1, None, None)}
@@ -91,7 +91,7 @@ def test_a_resumed_run_gives_back_what_its_checkpoint_does_not_know(path, capsys
 
 
 def test_a_ledger_that_is_behind_its_checkpoint_is_noticed(path, capsys):
-    History(path, Ledger(step=3, cursor=9, consumed=9)).close()
+    History(path, Ledger(step=3, cursor=9, consumed=9), "here").close()
     assert "knows 6 of the 9 prompts" in capsys.readouterr().err
 
 
@@ -114,7 +114,7 @@ ENDLESS = """
 import sys
 from pathlib import Path
 from tests.learner.test_history import History, Ledger, report
-history = History(Path(sys.argv[1]), Ledger())
+history = History(Path(sys.argv[1]), Ledger(), "here")
 for step in range(1, 10**6):
     history.asked(range(3 * step - 3, 3 * step), step - 1)
     history.done(report(step))

@@ -10,7 +10,7 @@ from learner.summary import evaluation_table, ledger_figures, package_versions, 
 
 def test_figures_of_a_history(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    History(path, Ledger()).close()
+    History(path, Ledger(), "here").close()
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(
             "INSERT INTO steps (step, sitting, reward, samples, tokens, fingerprint, metrics, "
