@@ -6,6 +6,8 @@
                                     train; the same --run again resumes
   launch.py sft --config FILE       the cold start alone; its folder serves as model.weights
   launch.py eval --run DIR          evaluate the newest checkpoint of a run
+  launch.py audit RUN [--json]      does the run folder bear out what the run claims?
+  launch.py replay RUN --step N     do a recorded step again: are the parameters the same?
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
 
@@ -23,12 +25,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from configs.errors import InputError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "data", "judge")
+COMMANDS = ("train", "sft", "eval", "audit", "replay", "data", "judge")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -97,7 +100,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="launch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="{train,sft,eval,data,judge}")
+    commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     for name, command, text in (
         ("train", train, "cold start where needed, then GRPO; evaluates before and after"),
         ("sft", sft, "the cold start alone"),
@@ -131,6 +134,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             help=f"default: {DEMO.relative_to(DEMO.parents[1])}",
         )
         sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
+    _checking_commands(commands)
     args = parser.parse_args(argv)
     if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
         args.overrides.insert(0, args.folder)
@@ -138,6 +142,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if getattr(args, "hosts", 1) < 1:
         raise InputError(f"--hosts = {args.hosts}: a run needs at least 1 host")
     return args
+
+
+def _checking_commands(commands: Any) -> None:
+    """Those that read a run folder and take no settings."""
+    for name, command, text in (
+        ("audit", audit, "recompute from the files of a run what became of every prompt"),
+        ("replay", replay, "do a recorded step again and compare"),
+    ):
+        text += "; exit code 1 when it does not hold"
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+        sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+        if name == "replay":
+            sub.add_argument("--step", type=int, required=True, help="the step to do again")
 
 
 def train(args: argparse.Namespace, started: float) -> int:
@@ -198,6 +217,20 @@ def judge(args: argparse.Namespace, started: float) -> int:
     print(f"rubric      {config.judge.rubric}")
     print("\n".join(report_lines(pairs)))
     return 0
+
+
+def audit(args: argparse.Namespace, started: float) -> int:
+    # arrays are read and summed here: never on an accelerator that a run may be using
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from actors.verify import audit_run
+
+    return audit_run(args.run, args.json)
+
+
+def replay(args: argparse.Namespace, started: float) -> int:
+    from actors.verify import replay_run
+
+    return replay_run(args.run, args.step, args.json)
 
 
 def _on_cluster(

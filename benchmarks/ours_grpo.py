@@ -20,6 +20,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.peers.work import WORK, Step, account, read_prompts, reserve_stdout
+from learner import history
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -127,7 +128,7 @@ def train(args: argparse.Namespace, rows: Path, folder: Path) -> int:
 
 def read_steps(folder: Path) -> list[Step]:
     """Each step with its wall time, the time of its update, and the lengths that it sampled."""
-    entries = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    entries = history.read_steps(folder / "ledger.sqlite")
     lengths: dict[int, list[int]] = {entry["step"]: [] for entry in entries}
     for path in sorted((folder / "rollouts").glob("*.parquet")):
         table = pq.read_table(path, columns=["step", "tokens"])

@@ -57,9 +57,9 @@ class LearnerSlice:
         shared = ray.put(batch)
         return self._everywhere(lambda host: host.train_step.remote(shared), _STEP_S)
 
-    def export(self) -> Any:
-        """A reference to the policy's weights; they stay on the host of rank 0."""
-        return [host.export.remote() for host in self._hosts][0]
+    def export(self, version: int) -> Any:
+        """A reference to a version of the policy's weights; they stay on the host of rank 0."""
+        return [host.export.remote(version) for host in self._hosts][0]
 
     def save(self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool) -> None:
         self._everywhere(lambda host: host.save.remote(phase, step, ledger, metrics, wait), _SAVE_S)

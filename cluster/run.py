@@ -12,7 +12,8 @@ from cluster.job import Job
 from cluster.messages import ScoredGroup
 from configs.run_folder import write_json
 from learner.cold_start import cold_start
-from learner.ledger import Ledger, LedgerFile
+from learner.history import History
+from learner.ledger import Ledger
 from learner.loop import Parts, StepReport, Stop, train
 from learner.metrics import bottleneck, scalars
 from learner.progress import Progress
@@ -74,7 +75,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
     except Stop as stop:
         return _stopped(job, stopper, str(stop))
     with clock.part("grpo"):
-        ledger, reason = _grpo(job, ledger)
+        ledger, reason = _grpo(job, ledger, begun["learner"])
     if stopper.signal:
         return _stopped(job, stopper, reason)
     stopper.release()
@@ -141,16 +142,15 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
         )
 
 
-def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
+def _grpo(job: Job, ledger: Ledger, learner: str) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
         closing(Recorder(folder, config, ledger.step, job.corpus.rubric.parts)) as recorder,
-        closing(LedgerFile(folder.ledger_file, ledger.step)) as history,
+        closing(History(folder.ledger_file, ledger, learner)) as history,
         Progress("grpo", config.loop.steps, ledger.step) as progress,
     ):
 
         def report(done: StepReport) -> None:
-            history.write(done.step, done.chosen, done.seconds)
             _record(job, recorder, done)
             progress.update(done.step, **_progress_fields(job, done))
 
@@ -158,6 +158,7 @@ def _grpo(job: Job, ledger: Ledger) -> tuple[Ledger, str]:
             learner=job.learner,
             weights=job.weights,
             collector=job.collector,
+            history=history,
             ask=job.feed(ledger.consumed).ask,
             check=job.check,
             report=report,
@@ -188,7 +189,7 @@ def _progress_fields(job: Job, done: StepReport) -> dict[str, Any]:
 
 
 def _evaluate(job: Job, label: str, version: int) -> tuple[dict, list[ScoredGroup]]:
-    job.weights.publish(version, job.learner.export())
+    job.weights.publish(version, job.learner.export(version))
     return job.evaluation().run(label, version, job.collector)
 
 

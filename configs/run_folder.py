@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def ledger_file(self) -> Path:
-        return self.path / "ledger.jsonl"
+        return self.path / "ledger.sqlite"
 
     @property
     def rubric_file(self) -> Path:

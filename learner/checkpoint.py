@@ -1,10 +1,10 @@
-"""Orbax checkpoints: state and ledger of one step together, the last few and the best kept.
+"""Orbax checkpoints: all that a step needs to go on, together; the last few and the best kept.
 
 Every process of the learner calls every method equally often. Saving is asynchronous: the arrays
 are copied at once, the files are written behind the next steps and appear by rename.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _STORAGE_SIGNS = ("No space left", "RESOURCE_EXHAUSTED", "Read-only", "ermission
 
 
 class Checkpoints:
-    """The checkpoints `folder/<step>/{state,ledger}` of one phase of a run."""
+    """The checkpoints `folder/<step>/` of one phase of a run."""
 
     def __init__(self, folder: Path, keep_last: int, keep_best: int):
         self.folder = folder.absolute()
@@ -36,15 +36,19 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, ledger: dict, metrics: dict | None) -> None:
-        """Start writing a step. Raises InputError when it, or one before, cannot be stored."""
+    def save(self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None) -> None:
+        """Start writing a step: trees of arrays by name, and a record as JSON.
+
+        Raises InputError when it, or one before, cannot be stored.
+        """
         with _storage_errors(self.folder):
             if self._manager.latest_step() == step:
                 return
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), ledger=ocp.args.JsonSave(ledger)
+                    record=ocp.args.JsonSave(record),
+                    **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
                 ),
                 metrics=metrics,
             )
@@ -54,8 +58,8 @@ class Checkpoints:
         with _storage_errors(self.folder):
             self._manager.wait_until_finished()
 
-    def restore(self, step: int, abstract_state: Any) -> tuple[Any, dict]:
-        """State and ledger of a step, placed as `abstract_state` says.
+    def restore(self, step: int, abstract: Mapping[str, Any]) -> tuple[dict[str, Any], dict]:
+        """Trees and record of a step, the trees placed as `abstract` says.
 
         Raises InputError naming the folder when it is damaged or of another model.
         """
@@ -64,10 +68,11 @@ class Checkpoints:
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract_state), ledger=ocp.args.JsonRestore()
+                    record=ocp.args.JsonRestore(),
+                    **{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()},
                 ),
             )
-        return restored["state"], restored["ledger"]
+        return {name: restored[name] for name in abstract}, restored["record"]
 
     def close(self) -> None:
         with _storage_errors(self.folder):

@@ -4,19 +4,21 @@ All processes run the same program: each method is called on every one of them, 
 with the same arguments.
 """
 
-import hashlib
+import platform
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
 from configs.schema import RunConfig
+from learner import fingerprint
 from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.policy.model import build_model, load_safetensors
@@ -45,6 +47,9 @@ class LearnerHost:
         self.model = build_model(config.model, vocabulary, config.learner.remat)
         self.state: TrainState  # from create_state on
         self.reference: dict[str, jax.Array]  # from begin_grpo on, or restored
+        self.version = 0  # of the policy: GRPO steps done
+        # policies as the rollout actors get them, by version: those that permits may still name
+        self._policies: dict[int, dict[str, jax.Array]] = {}
         self._checkpoints: dict[str, Checkpoints] = {}
 
     def coordinator_address(self, ip: str) -> str:
@@ -58,28 +63,27 @@ class LearnerHost:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, self.world, self.rank, heartbeat_timeout_seconds=30)
 
-    def create_state(self) -> dict[str, Any]:
-        """Place the newest state of the run, or a fresh one.
+    def create_state(self, at: int | None = None) -> dict[str, Any]:
+        """Place the newest state of the run, or a fresh one. `at`: that of a GRPO step instead.
 
         Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
-        "parameters" (their number)}.
+        "parameters" (their number), "learner": what the bits of a step depend on, in words}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
         self.mesh = make_mesh(learner)
         self._check_rows()
-        self._gather = jax.jit(
-            lambda params, dtype: {name: x.astype(dtype) for name, x in params.items()},
-            out_shardings=NamedSharding(self.mesh, P()),
-            static_argnums=1,
-        )
+        self._gather = jax.jit(lambda params: params, out_shardings=NamedSharding(self.mesh, P()))
+        dtype = self.config.model.compute_dtype
+        self._cast = jax.jit(lambda params: jax.tree.map(lambda x: jnp.array(x, dtype), params))
+        self._checksum = jax.jit(fingerprint.lanes)
         self._optimizers = {
             "sft": sft_optimizer(self.config.sft),
             "grpo": grpo_optimizer(learner, self.config.loop.steps),
         }
         self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"])
         self._grpo_step = make_grpo_step(self.model, self.config, self._optimizers["grpo"])
-        phase, step, ledger = self._restore() or self._begin()
+        phase, step, ledger = self._restore(at) or self._begin()
         return {
             "phase": phase,
             "step": step,
@@ -87,6 +91,10 @@ class LearnerHost:
             "devices": jax.device_count(),
             "platform": jax.default_backend(),
             "parameters": sum(x.size for x in self.state.params.values()),
+            "learner": (
+                f"{self.world} process(es), {jax.device_count()} {jax.devices()[0].device_kind} "
+                f"device(s), {learner.threads} thread(s), {platform.machine()}"
+            ),
         }
 
     def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
@@ -103,39 +111,52 @@ class LearnerHost:
         self.reference = jax.tree.map(lambda x: x.copy(), params)
         save_tree(self.folder / "reference", self.reference)
         self.state = TrainState(params, self._fresh_moments("grpo", params))
+        self.version, self._policies = 0, {}
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on the global batch; returns its metrics."""
+        """One optimizer step on the global batch.
+
+        Returns its metrics, and as "fingerprint" the checksum of the new parameters.
+        """
+        self._policy(self.version)  # the step takes the memory of the parameters
         self.state, metrics = self._grpo_step(self.state, self.reference, self._place(batch))
-        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self.version += 1
+        oldest = self.version - self.config.loop.max_staleness
+        self._policies = {v: policy for v, policy in self._policies.items() if v >= oldest}
+        metrics, lanes = jax.device_get((metrics, self._checksum(self.state.params)))
+        values = {name: float(value) for name, value in metrics.items()}
+        return values | {"fingerprint": fingerprint.number(lanes)}
 
-    def export(self) -> dict[str, np.ndarray] | None:
-        """The policy for the rollout actors: whole arrays in the compute dtype, from rank 0.
+    def export(self, version: int) -> dict[str, np.ndarray] | None:
+        """A version of the policy for the rollout actors: whole, in compute dtype, from rank 0.
 
+        The present one, or one of the `max_staleness` before it.
         bfloat16 travels as its bits (uint16): as ml_dtypes arrays they would be pickled by value.
         """
-        arrays = self._whole(self.config.model.compute_dtype)
+        arrays = self._whole(self._policy(version))
         if arrays is None:
             return None
         return {n: x.view(np.uint16) if x.dtype.itemsize == 2 else x for n, x in arrays.items()}
 
     def parameters_sha256(self) -> str:
         """Of the float32 master parameters, ordered by name, from rank 0 ("" elsewhere)."""
-        arrays = self._whole("float32")
-        if arrays is None:
-            return ""
-        digest = hashlib.sha256()
-        for name in sorted(arrays):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        return digest.hexdigest()
+        arrays = self._whole(self.state.params)
+        return "" if arrays is None else fingerprint.sha256(arrays)
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict[str, float], wait: bool
     ) -> None:
-        """Checkpoint the state with the ledger; `wait`: until it is on disk."""
+        """Checkpoint the state with the ledger; `wait`: until it is on disk.
+
+        With it go the earlier policies that outstanding permits name: asked again after a resume,
+        they are sampled with the very weights they were meant for.
+        """
         checkpoints = self._of(phase)
-        checkpoints.save(step, self.state, ledger, metrics)
+        trees: dict[str, Any] = {"state": self.state}
+        if phase == "grpo" and (earlier := self._earlier(step)):
+            trees["policies"] = [self._policy(version) for version in earlier]
+        record = {"ledger": ledger, "checksum": fingerprint.of_trees(trees)}
+        checkpoints.save(step, trees, record, metrics)
         if wait:
             checkpoints.wait()
 
@@ -143,22 +164,52 @@ class LearnerHost:
         for checkpoints in self._checkpoints.values():
             checkpoints.close()
 
-    def _restore(self) -> tuple[str, int, dict] | None:
+    def _restore(self, at: int | None) -> tuple[str, int, dict] | None:
         if (self.folder / "reference").exists():
             abstract = self._abstract("grpo")
             self.reference = restore_tree(self.folder / "reference", abstract.params)
-            step = self._of("grpo").latest_step()
-            if step is None:  # stopped between the cold start and the first checkpoint
+            step = self._of("grpo").latest_step() if at is None else at
+            if not step:  # stopped between the cold start and the first checkpoint
                 params = jax.tree.map(lambda x: x.copy(), self.reference)
                 self.state = TrainState(params, self._fresh_moments("grpo", params))
                 return "grpo", 0, {}
-            self.state, ledger = self._of("grpo").restore(step, abstract)
+            ledger = self._load("grpo", step)
+            self.version = step
             return "grpo", step, ledger
         step = self._of("sft").latest_step()
-        if step is None:
-            return None
-        self.state, ledger = self._of("sft").restore(step, self._abstract("sft"))
-        return "sft", step, ledger
+        return None if step is None else ("sft", step, self._load("sft", step))
+
+    def _load(self, phase: str, step: int) -> dict:
+        """Place a checkpoint; returns its ledger."""
+        abstract = self._abstract(phase)
+        trees: dict[str, Any] = {"state": abstract}
+        if phase == "grpo" and (earlier := self._earlier(step)):
+            policy = jax.eval_shape(self._cast, abstract.params)
+            placed = jax.tree.map(
+                lambda x, like: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.sharding),
+                policy,
+                abstract.params,
+            )
+            trees["policies"] = [placed] * len(earlier)
+        restored, record = self._of(phase).restore(step, trees)
+        if fingerprint.of_trees(restored) != record["checksum"]:
+            raise InputError(
+                f"checkpoint {self.folder / phase / str(step)} is damaged: its arrays do not have "
+                "the checksum they were written with. Move that folder away to go on from an "
+                "earlier checkpoint, or give another folder with --run"
+            )
+        self.state = restored["state"]
+        self._policies = dict(zip(self._earlier(step), restored.get("policies", ()), strict=False))
+        return record["ledger"]
+
+    def _earlier(self, step: int) -> range:
+        """Versions before that of a step which permits outstanding at its end may name."""
+        return range(max(0, step - self.config.loop.max_staleness), step)
+
+    def _policy(self, version: int) -> dict[str, jax.Array]:
+        if version == self.version and version not in self._policies:
+            self._policies[version] = self._cast(self.state.params)
+        return self._policies[version]
 
     def _begin(self) -> tuple[str, int, dict]:
         params = self._initial_params()
@@ -208,8 +259,8 @@ class LearnerHost:
             lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
         )
 
-    def _whole(self, dtype: str) -> dict[str, np.ndarray] | None:
-        gathered = self._gather(self.state.params, dtype)  # a collective: every process takes part
+    def _whole(self, params: dict[str, jax.Array]) -> dict[str, np.ndarray] | None:
+        gathered = self._gather(params)  # a collective: every process takes part
         if self.rank:
             return None
         return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}

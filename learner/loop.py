@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
 from learner.collect import Collector
-from learner.ledger import Ledger
+from learner.ledger import Ledger, policy_version
 
 
 class Stop(Exception):
@@ -22,7 +24,7 @@ class Learner(Protocol):
 
     def train_step(self, batch: Batch) -> dict[str, float]: ...
 
-    def export(self) -> Any: ...
+    def export(self, version: int) -> Any: ...
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
@@ -33,6 +35,18 @@ class Weights(Protocol):
     """Where rollout actors find the policy."""
 
     def publish(self, version: int, params: Any) -> None: ...
+
+
+class History(Protocol):
+    """Where the life of every prompt is written down: see `learner.history`."""
+
+    def asked(self, places: Sequence[int], version: int) -> None: ...
+
+    def done(self, report: "StepReport") -> None: ...
+
+    def filed(self, path: Path, step: int) -> None: ...
+
+    def sync(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,11 @@ class Parts:
     learner: Learner
     weights: Weights
     collector: Collector
+    history: History
     ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
     check: Callable[[], None]  # raises Stop when it is time to end
     report: Callable[[StepReport], None]
-    flush: Callable[[], None]  # write what was reported: called before each checkpoint
+    flush: Callable[[], Path | None]  # write what was reported: called before each checkpoint
 
 
 def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]:
@@ -64,26 +79,40 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
 
     The checkpoint of the last step is on disk when it returns.
     """
-    parts.weights.publish(ledger.step, parts.learner.export())
-    # permits that were outstanding when a run was cut off are asked again, of the present policy
-    parts.ask(ledger.outstanding, ledger.step)
+    for version in ledger.versions(config):
+        parts.weights.publish(version, parts.learner.export(version))
+    _ask(config, parts, ledger.outstanding)  # of a run that was cut off
     reason, reward = "all steps done", None
     try:
         while ledger.step < config.loop.steps:
             parts.check()
             ledger, ahead = ledger.ask_ahead(config)
-            parts.ask(ahead, ledger.step)
+            _ask(config, parts, ahead)
             report = _step(config, parts, ledger)
             ledger, reward = report.ledger, {"reward": report.chosen.mean_reward}
+            parts.history.done(report)
             parts.report(report)
             if ledger.step % config.checkpoint.every_steps == 0:
-                parts.flush()
-                parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=False)
+                _save(parts, ledger, reward, wait=False)
     except Stop as stop:
         reason = str(stop)
-    parts.flush()
-    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=True)
+    _save(parts, ledger, reward, wait=True)
     return ledger, reason
+
+
+def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: bool) -> None:
+    """The checkpoint last: what it stands on must be on disk when it appears."""
+    if written := parts.flush():
+        parts.history.filed(written, ledger.step)
+    parts.history.sync()
+    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)
+
+
+def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
+    for version, prompts in groupby(indices, lambda index: policy_version(index, config)):
+        asked = list(prompts)
+        parts.history.asked(asked, version)
+        parts.ask(asked, version)
 
 
 def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
@@ -100,7 +129,7 @@ def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     metrics = parts.learner.train_step(batch)
     mark()
     ledger = ledger.after(chosen)
-    parts.weights.publish(ledger.step, parts.learner.export())
+    parts.weights.publish(ledger.step, parts.learner.export(ledger.step))
     mark()
     parts_of_step = ("wait", "build", "update", "publish")
     seconds = dict(zip(parts_of_step, np.diff(marks).tolist(), strict=True))

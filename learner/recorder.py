@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def rollout_schema(parts: Sequence[str]) -> pa.Schema:
         ("domain", pa.string()),
         ("sibling", pa.int32()),
         ("prompt", pa.string()),
+        ("prompt_tokens", pa.list_(pa.int32())),
         ("text", pa.string()),
         ("tokens", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
@@ -89,17 +91,19 @@ class Recorder:
                 row |= {"step": step, "advantage": float(advantage), "trained": bool(trained)}
                 self._rows.append(row)
 
-    def flush(self) -> None:
-        """Write what was kept, by rename."""
+    def flush(self) -> Path | None:
+        """Write what was kept, by rename; returns the new file, if there was anything."""
         self._board.flush()
         if not self._rows:
-            return
+            return None
         first, last = self._rows[0]["step"], self._rows[-1]["step"]
         path = self._folder / f"{first:06d}-{last:06d}.parquet"
         unfinished = path.with_suffix(".tmp")
-        pq.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), unfinished)
+        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        pq.write_table(table, unfinished, write_page_checksum=True)
         unfinished.replace(path)
         self._rows = []
+        return path
 
     def close(self) -> None:
         self.flush()
@@ -116,6 +120,7 @@ def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:
         "domain": permit.question.domain,
         "sibling": sibling,
         "prompt": permit.question.prompt,
+        "prompt_tokens": permit.tokens,
         "text": rollout.texts[sibling],
         "tokens": rollout.tokens[sibling],
         "logprobs": rollout.logprobs[sibling],

@@ -1,12 +1,14 @@
 """`summary.json` and the tables that a run prints at its end."""
 
-import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from learner.history import read_steps
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "google-tunix", "ray",
@@ -21,7 +23,7 @@ def ledger_figures(ledger_file: Path) -> dict[str, float | dict]:
     `tokens_per_s`, `samples_per_s`: of training, by the wall clock; `step_seconds`: mean of each
     part.
     """
-    steps = [json.loads(line) for line in ledger_file.read_text().splitlines()]
+    steps = read_steps(ledger_file)
     rewards = [step["reward"] for step in steps if step["reward"] is not None]
     if not rewards:
         return {}
@@ -68,6 +70,22 @@ def evaluation_table(before: dict[str, dict] | None, after: dict[str, dict]) -> 
             f"{_change(old, new, 'format'):>15}{_change(old, new, 'reward', '.2f'):>15}"
         )
     return lines
+
+
+def audit_lines(result: dict[str, Any]) -> Iterator[str]:
+    """The result for the terminal."""
+    yield f"audit up to step {result['step']}, the newest checkpoint"
+    yield f"  trained        {result['trained']:>8}"
+    for reason, number in sorted(result["dropped"].items()):
+        yield f"  dropped        {number:>8}  {reason}"
+    yield f"  outstanding    {result['outstanding']:>8}"
+    yield f"  lost           {len(result['lost']):>8}"
+    yield f"  used twice     {len(result['doubled']):>8}"
+    for finding in result["findings"]:
+        shown = ", ".join(map(str, finding["ids"][:10]))
+        more = f" and {len(finding['ids']) - 10} more" if len(finding["ids"]) > 10 else ""
+        yield f"  DOES NOT HOLD  {finding['what']}: {shown}{more}"
+    yield "everything holds" if result["ok"] else f"{len(result['findings'])} findings"
 
 
 def trace_lines(prompt: str, text: str, answer: str, reward: float) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import launch
+from learner.history import read_steps
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["--config", str(ROOT / "configs" / "smoke.toml")]
@@ -71,11 +73,13 @@ def test_bad_data_is_refused_before_training(content, message, tmp_path, run, ca
         (["eval"], "eval needs --run"),
         (["eval", "--run", "nowhere"], "no run folder"),
         (["sft", "sft.steps=0"], "no cold start to run"),
+        (["audit", "nowhere"], "no run folder"),
+        (["replay", "nowhere", "--step", "1"], "no run folder"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message, run, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    if "--run" not in arguments and arguments[0] != "eval":
+    if "--run" not in arguments and arguments[0] not in ("eval", "audit", "replay"):
         arguments = [*arguments, "--run", run]
     assert message in refused(capsys, *arguments)
 
@@ -121,7 +125,7 @@ def command(run, *arguments):
 
 
 SHORT = [
-    *("loop.steps=40", "loop.max_staleness=0", "eval.rows=8"),
+    *("loop.steps=40", "loop.max_staleness=1", "eval.rows=8"),
     *("checkpoint.every_steps=5", "checkpoint.keep_last=9"),
 ]
 
@@ -157,9 +161,14 @@ def test_a_run_leaves_everything_behind(finished):
     assert len(summary["parameters_sha256"]) == 64
     rollouts = pa.concat_tables(pq.read_table(p) for p in sorted(folder.glob("rollouts/*.parquet")))
     assert rollouts.num_rows == 40 * 4 * 4
-    assert set(rollouts["policy_version"].to_pylist()) == set(range(40))
+    assert set(rollouts["policy_version"].to_pylist()) == set(range(39))
     assert list((folder / "tensorboard").glob("events*"))
-    assert len((folder / "ledger.jsonl").read_text().splitlines()) == 40
+    assert len(read_steps(folder / "ledger.sqlite")) == 40
+    audited(folder)
+    replay = [sys.executable, str(ROOT / "launch.py"), "replay", str(folder), "--step", "7"]
+    again = subprocess.run([*replay, "--json"], capture_output=True, text=True, cwd=ROOT)
+    result = json.loads(again.stdout)
+    assert (again.returncode, result["exact"], result["from_checkpoint"]) == (0, True, 5)
 
 
 @pytest.mark.ray
@@ -180,6 +189,23 @@ def test_four_hosts_train_the_same_policy_as_one(finished, tmp_path):
         np.testing.assert_allclose(four[name], value, atol=1e-5, err_msg=name)
 
 
+def audited(folder):
+    """The audit of a finished run of 40 steps, as another program sees it."""
+    command = [sys.executable, str(ROOT / "launch.py"), "audit", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["findings"], result["step"]) == (0, [], 40), done.stderr
+    assert result["trained"] + sum(result["dropped"].values()) == 160
+
+
+def steps_of(ledger):
+    """Those in a ledger, which a run may be about to make."""
+    try:
+        return [step["step"] for step in read_steps(ledger)]
+    except sqlite3.OperationalError:
+        return []
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
@@ -189,9 +215,9 @@ def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
     first = subprocess.Popen(
         command(folder, *SHORT), stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     )
-    ledger = folder / "ledger.jsonl"
-    while first.poll() is None and not (ledger.exists() and ledger.read_text()):
-        time.sleep(0.05)
+    ledger = folder / "ledger.sqlite"
+    while first.poll() is None and not (ledger.exists() and steps_of(ledger)):
+        time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
     asked = time.monotonic()
     output, _ = first.communicate(timeout=60)
@@ -200,8 +226,8 @@ def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
     assert f"launch.py --run {folder}" in output
     second = subprocess.run(command(folder, *SHORT), capture_output=True, text=True, cwd=ROOT)
     assert second.returncode == 0, second.stderr
-    steps = [json.loads(line)["step"] for line in ledger.read_text().splitlines()]
-    assert steps == list(range(1, 41))
+    assert steps_of(ledger) == list(range(1, 41))
+    audited(folder)
     shas = [
         json.loads((place / "summary.json").read_text())["parameters_sha256"]
         for place in (finished[0], folder)

@@ -127,7 +127,7 @@ class FakeHost:
             raise ValueError("nothing but zeros")
         return {"loss": float(batch["x"].sum())}
 
-    def export(self):
+    def export(self, version):
         return {"w": np.arange(3)} if self.rank == 0 else None
 
 
@@ -136,7 +136,7 @@ def test_a_learner_slice_is_one_learner(connection):
     begun = learner.create_state()
     assert begun == {"rank": 0, "coordinator": f"{connection.addresses[0]}:1"}
     assert learner.train_step({"x": np.ones(4)}) == {"loss": 4.0}
-    np.testing.assert_array_equal(ray.get(learner.export())["w"], [0, 1, 2])
+    np.testing.assert_array_equal(ray.get(learner.export(0))["w"], [0, 1, 2])
     with pytest.raises(RuntimeError, match="(?s)learner process 1 on host 1 .*but zeros"):
         learner.train_step({"x": np.zeros(4)})
     learner.kill()

@@ -95,7 +95,7 @@ def test_a_finished_cold_start_serves_as_weights(run, tmp_path):
 
 def test_the_exported_policy_is_the_trained_one(run):
     learner, _ = host(run[0])
-    exported = learner.export()
+    exported = learner.export(4)
     assert exported is not None
     for name, value in exported.items():
         np.testing.assert_array_equal(value, learner.state.params[name])

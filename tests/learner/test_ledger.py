@@ -1,11 +1,7 @@
-"""The ledger's arithmetic and its file."""
-
-import json
-
-import numpy as np
+"""The ledger's arithmetic."""
 
 from learner.batch import select
-from learner.ledger import Ledger, LedgerFile
+from learner.ledger import Ledger, outcomes, policy_version
 from tests.learner.conftest import make_config, make_group
 
 CONFIG = make_config(
@@ -44,20 +40,14 @@ def test_every_prompt_is_trained_or_dropped():
     assert Ledger(**ledger.to_dict()) == ledger
 
 
-def test_the_file_says_what_became_of_each_prompt(tmp_path):
-    file = LedgerFile(tmp_path / "ledger.jsonl", resumed_step=0)
-    file.write(1, step_of(0), {"wait": 0.5})
-    file.write(2, step_of(3), {"wait": 0.25})
-    file.close()
-    entries = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert entries[1]["trained"] == [3, 5]
-    assert entries[1]["dropped"] == {"narrow rewards": [4], "fewer than two verdicts": []}
-    assert entries[0]["seconds"] == {"wait": 0.5}
-    np.testing.assert_allclose(entries[0]["reward"], (2 + 1.9 + 2) / 12, rtol=1e-6)
+def test_a_prompt_keeps_its_policy_version():
+    """Steps of three prompts, one update ahead: the version is that before the step's own."""
+    assert [policy_version(place, CONFIG) for place in range(9)] == [0, 0, 0, 0, 0, 0, 1, 1, 1]
+    assert Ledger(step=4).versions(CONFIG) == range(3, 5)
+    assert Ledger().versions(CONFIG) == range(0, 1)
 
 
-def test_a_resumed_run_drops_what_was_not_checkpointed(tmp_path):
-    path = tmp_path / "ledger.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step"')
-    LedgerFile(path, resumed_step=2).close()
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+def test_a_group_without_two_verdicts_is_never_trained():
+    groups = [make_group(0, [0.0, 1.0, 0.0, 1.0], abstained=(0, 1, 2)), make_group(1, [0.5] * 4)]
+    assert outcomes(select(groups, make_config(), 1)) == ["fewer than two verdicts", ""]
+    assert outcomes(step_of(0)) == ["", "narrow rewards", ""]

@@ -1,23 +1,22 @@
 """The summary's figures from a history made by hand."""
 
-import json
+import sqlite3
+from contextlib import closing
 
+from learner.history import History
+from learner.ledger import Ledger
 from learner.summary import evaluation_table, ledger_figures, package_versions, spread_out
 
 
 def test_figures_of_a_history(tmp_path):
-    path = tmp_path / "ledger.jsonl"
-    steps = [
-        {
-            "reward": n / 20,
-            "tokens": 100,
-            "samples": 8,
-            "wall_s": 2.5,
-            "seconds": {"wait": 0.5, "update": 1.5},
-        }
-        for n in range(20)
-    ]
-    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
+    path = tmp_path / "ledger.sqlite"
+    History(path, Ledger(), "here").close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executemany(
+            "INSERT INTO steps (step, sitting, reward, samples, tokens, fingerprint, metrics, "
+            "seconds, wall_s) VALUES (?, 1, ?, 8, 100, 0, '{}', ?, 2.5)",
+            [(n + 1, n / 20, '{"wait": 0.5, "update": 1.5}') for n in range(20)],
+        )
     figures = ledger_figures(path)
     assert figures["reward_first"] == 0.1  # mean of 0, .05, .1, .15, .2
     assert figures["reward_last"] == 0.925  # mean of the last two

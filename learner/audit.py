@@ -1,0 +1,299 @@
+"""Does a run folder bear out what the run claims? Recomputed from its files alone.
+
+Checked up to the newest checkpoint: what lies behind it is done again when the run goes on.
+Ledger, rollouts, event files, checkpoints and summary are each held against the others and against
+the order of the data, so that a change of any one of them shows.
+"""
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.messages import Question
+from configs.run_folder import RunFolder
+from configs.schema import RunConfig
+from learner import fingerprint
+from learner.batch import select
+from learner.history import content, file_sha256, open_database, read_steps
+from learner.ledger import outcomes, policy_version
+from learner.stored import (
+    Row,
+    checkpoint_steps,
+    groups_of,
+    read_checkpoint,
+    rollout_files,
+    stored_scalars,
+    stored_steps,
+)
+
+USED = ("trained", "dropped")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not hold."""
+
+    what: str
+    ids: tuple[int, ...]  # prompts (places in the stream) or steps, as `what` says
+
+
+@dataclass
+class Books:
+    """The ledger in memory, and what is found while it is compared."""
+
+    horizon: int  # the newest checkpoint's step: what is checked ends here
+    permits: dict[int, dict[str, Any]]  # by place
+    steps: dict[int, dict[str, Any]]
+    files: dict[str, str]  # rollouts: name -> SHA-256
+    findings: list[Finding] = field(default_factory=list)
+
+    def expect(self, what: str, wrong: Iterable[int]) -> None:
+        """`wrong`: the prompts or steps for which it does not hold."""
+        if wrong := sorted(wrong):
+            self.finding(what, *wrong)
+
+    def finding(self, what: str, *ids: int) -> None:
+        self.findings.append(Finding(what, ids))
+
+    @cached_property
+    def used(self) -> dict[int, list[dict[str, Any]]]:
+        """The permits that each step used, in the order of the data."""
+        of_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for _, permit in sorted(self.permits.items()):
+            if permit["state"] in USED:
+                of_step[permit["step"]].append(permit)
+        return of_step
+
+
+def audit(
+    folder: RunFolder, config: RunConfig, question_at: Callable[[int], Question]
+) -> dict[str, Any]:
+    """`question_at`: the question at a place of the training stream.
+
+    Returns {"ok", "step", "trained", "dropped": {reason: number}, "outstanding", "lost", "doubled",
+    "findings": [{"what", "ids"}]}; lost and doubled are places in the stream.
+    """
+    checkpoints = checkpoint_steps(folder.checkpoints)
+    horizon = max(checkpoints, default=0)
+    try:
+        books = Books(horizon, *_read_ledger(folder.ledger_file, horizon))
+    except (sqlite3.DatabaseError, ValueError) as error:
+        books = Books(horizon, {}, {}, {}, [Finding(f"ledger.sqlite cannot be read: {error}", ())])
+    places = range(horizon * config.loop.groups_per_step)
+    _check_ledger(books, config, places, question_at)
+    doubled = _check_rollouts(books, folder.rollouts, config, question_at)
+    _check_events(books, folder.tensorboard)
+    for step in checkpoints:
+        _check_checkpoint(books, folder.checkpoints, step, config)
+    _check_summary(books, folder)
+    inside = [books.permits[place] for place in places if place in books.permits]
+    lost = [p for p in places if books.permits.get(p, {}).get("state") not in USED]
+    return {
+        "ok": not books.findings,
+        "step": horizon,
+        "trained": sum(permit["state"] == "trained" for permit in inside),
+        "dropped": dict(Counter(p["reason"] for p in inside if p["state"] == "dropped")),
+        "outstanding": sum(permit["state"] == "asked" for permit in books.permits.values()),
+        "lost": lost,
+        "doubled": doubled,
+        "findings": [
+            {"what": finding.what, "ids": list(finding.ids)} for finding in books.findings
+        ],
+    }
+
+
+def _read_ledger(
+    path: Path, horizon: int
+) -> tuple[dict[int, dict], dict[int, dict], dict[str, str]]:
+    if not path.exists():
+        raise ValueError("it is not there")
+    with closing(open_database(path, create=False)) as database:
+        ((verdict,),) = database.execute("PRAGMA integrity_check(1)").fetchall()
+        if verdict != "ok":
+            raise ValueError(verdict)
+        database.row_factory = sqlite3.Row
+        files = dict(
+            database.execute("SELECT name, sha256 FROM files WHERE step <= ?", [horizon]).fetchall()
+        )
+        permits = {row["place"]: dict(row) for row in database.execute("SELECT * FROM permits")}
+    return permits, {step["step"]: step for step in read_steps(path)}, files
+
+
+def _check_ledger(
+    books: Books, config: RunConfig, places: range, question_at: Callable[[int], Question]
+) -> None:
+    """Every prompt used once, by its own step, with its own version, in the order of the data."""
+    per_step = config.loop.groups_per_step
+    used = {p: permit for p, permit in books.permits.items() if permit["state"] in USED}
+    inside = {place: used[place] for place in places if place in used}
+
+    def wrong(holds: Callable[[int, dict], bool]) -> list[int]:
+        return [place for place, permit in inside.items() if not holds(place, permit)]
+
+    books.expect("prompts lost: neither trained nor dropped", set(places) - set(used))
+    books.expect(
+        "prompts used by another step than their own",
+        wrong(lambda place, permit: permit["step"] == place // per_step + 1),
+    )
+    books.expect(
+        "prompts sampled with another policy version than their own",
+        wrong(lambda place, permit: permit["version"] == policy_version(place, config)),
+    )
+    books.expect(
+        "prompts dropped without a reason, or trained with one",
+        wrong(lambda _, permit: (permit["state"] == "dropped") == bool(permit["reason"])),
+    )
+    books.expect(
+        "prompts out of the order of the data",
+        wrong(lambda place, permit: permit["question"] == question_at(place).id),
+    )
+    books.expect("steps missing in the ledger", set(range(1, books.horizon + 1)) - set(books.steps))
+
+
+def _check_rollouts(
+    books: Books, rollouts: Path, config: RunConfig, question_at: Callable[[int], Question]
+) -> list[int]:
+    """The stored groups are those that were trained; returns prompts that are there twice."""
+    seen: Counter[int] = Counter()
+    times: Counter[int] = Counter()  # of a prompt
+    wrong: set[int] = set()  # steps
+    files = rollout_files(rollouts, range(1, books.horizon + 1))
+    digests = {path.name: file_sha256(path) for path in files}
+    for name in sorted({*digests, *books.files}):
+        if digests.get(name) != books.files.get(name):
+            books.finding(f"rollouts/{name} is not the file that was written")
+    for path in files:
+        try:
+            for step, rows in stored_steps(path):
+                seen[step] += 1
+                times.update({row["index"] for row in rows})
+                if not _step_holds(books, step, rows, config, question_at):
+                    wrong.add(step)
+        except (OSError, ValueError, KeyError):
+            books.finding(f"rollouts/{path.name} cannot be read")
+    books.expect("steps without rollouts", set(range(1, books.horizon + 1)) - set(seen))
+    books.expect("steps whose rollouts are there twice", {s for s, n in seen.items() if n > 1})
+    books.expect("steps whose rollouts are not what was trained", wrong)
+    doubled = sorted(place for place, count in times.items() if count > 1)
+    books.expect("prompts used twice", doubled)
+    return doubled
+
+
+def _step_holds(
+    books: Books,
+    step: int,
+    rows: Sequence[Row],
+    config: RunConfig,
+    question_at: Callable[[int], Question],
+) -> bool:
+    try:
+        groups = groups_of(rows)
+        chosen = select(groups, config, step)
+    except ValueError:  # siblings missing
+        return False
+    size = config.rollout.group_size
+    advantages = np.array([row["advantage"] for row in rows], np.float32).reshape(-1, size)
+    trained = np.array([row["trained"] for row in rows]).reshape(-1, size)
+    permits = books.used[step]
+    if [group.rollout.permit.index for group in groups] != [permit["place"] for permit in permits]:
+        return False
+    rewards = chosen.rewards[chosen.valid]
+    holds = [
+        np.array_equal(advantages, chosen.advantages),
+        np.array_equal(trained, np.repeat(chosen.trained[:, None], size, axis=1)),
+        outcomes(chosen) == [permit["reason"] or "" for permit in permits],
+        [_digest(group) for group in groups] == [permit["content"] for permit in permits],
+        _same(books.steps.get(step, {}).get("reward"), rewards.mean() if rewards.size else None),
+    ]
+    for group, permit in zip(groups, permits, strict=False):
+        rollout, asked = group.rollout, question_at(group.rollout.permit.index)
+        stored = rollout.permit.question
+        holds += [
+            (stored.id, stored.prompt) == (asked.id, asked.prompt),
+            rollout.policy_version == permit["version"],
+            (rollout.actor, group.judge) == (permit["actor"], permit["judge"]),
+        ]
+    return all(holds)
+
+
+def _digest(group) -> str:
+    rollout, verdicts = group.rollout, group.verdicts
+    rewards, abstained = zip(*((v.reward, v.abstained) for v in verdicts), strict=True)
+    return content(rollout.tokens, rollout.logprobs, rewards, abstained)
+
+
+def _check_events(books: Books, tensorboard: Path) -> None:
+    """What TensorBoard shows is what the ledger says, each step once."""
+    recorded: dict[str, Callable[[dict], float | None]] = {
+        "reward/mean": lambda step: step["reward"],
+        "grpo/fingerprint": lambda step: step["fingerprint"],
+        "grpo/loss": lambda step: step["metrics"]["loss"],
+        "grpo/grad_norm": lambda step: step["metrics"]["grad_norm"],
+    }
+    stored = stored_scalars(tensorboard, list(recorded))
+    expected = set(range(1, books.horizon + 1))
+    for tag, of_step in recorded.items():
+        shown = [(step, value) for step, value in stored[tag] if step <= books.horizon]
+        times = Counter(step for step, _ in shown)
+        books.expect(f"steps not shown once as {tag}", {s for s in expected if times[s] != 1})
+        wrong = [s for s, v in shown if s in books.steps and not _same(of_step(books.steps[s]), v)]
+        books.expect(f"steps with another {tag} in the event files", wrong)
+
+
+def _check_checkpoint(books: Books, checkpoints: Path, step: int, config: RunConfig) -> None:
+    """Arrays as they were written, parameters those of the ledger, counts those of the prompts."""
+    try:
+        stored = read_checkpoint(checkpoints, step)
+        record, ledger = stored.record, stored.record["ledger"]
+        whole = fingerprint.of_trees(stored.trees) == record["checksum"]
+        params = fingerprint.of_arrays(stored.params)
+    except Exception as error:  # noqa: BLE001 (a damaged file raises anything)
+        books.finding(f"checkpoint cannot be read: {type(error).__name__}", step)
+        return
+    if not whole:
+        books.finding("checkpoint damaged: not the arrays that were written", step)
+    if params != books.steps.get(step, {}).get("fingerprint"):
+        books.finding("checkpoint with other parameters than the ledger says", step)
+    used = [permit for s, permits in books.used.items() if s <= step for permit in permits]
+    trained = sum(permit["state"] == "trained" for permit in used)
+    counts = (step, len(used), trained, len(used) - trained)
+    names = ("step", "consumed", "trained", "dropped")
+    per_step = config.loop.groups_per_step
+    ahead = ledger["cursor"] - ledger["consumed"]
+    if counts != tuple(ledger[name] for name in names) or not (
+        0 <= ahead <= (config.loop.max_staleness + 1) * per_step
+    ):
+        books.finding("checkpoint with other counts than the ledger", step)
+
+
+def _check_summary(books: Books, folder: RunFolder) -> None:
+    """Of a finished run: its step, its counts and the SHA-256 of its parameters."""
+    if not folder.summary_file.exists():
+        return
+    try:
+        summary = json.loads(folder.summary_file.read_text())
+        if summary["steps"] != books.horizon:  # of an earlier sitting: the run went on since
+            return
+        stored = read_checkpoint(folder.checkpoints, books.horizon)
+    except Exception as error:  # noqa: BLE001
+        books.finding(f"summary.json cannot be compared: {error}", books.horizon)
+        return
+    if summary["ledger"] != stored.record["ledger"]:
+        books.finding("summary.json with other counts than the checkpoint", books.horizon)
+    if summary["parameters_sha256"] != fingerprint.sha256(stored.params):
+        books.finding("summary.json with other parameters than the checkpoint", books.horizon)
+
+
+def _same(recorded: float | None, shown: float | None) -> bool:
+    """Equal as the float32 that event files hold; nothing and not-a-number are the same."""
+    if recorded is None or shown is None:
+        return recorded is None and (shown is None or bool(np.isnan(shown)))
+    return np.float32(recorded) == np.float32(shown)
