@@ -127,15 +127,19 @@ def _net(variant: str, rng: random.Random) -> SyntheticQuestion:
 
 
 def _comparison(kind: str, unit: str, variant: str, rng: random.Random) -> SyntheticQuestion:
-    """Which of two numbers with different tens is the higher or the lower one?"""
+    """Which of two numbers with different tens is the higher or the lower one?
+
+    The trace compares in the direction that is asked for, so its first term is the answer.
+    """
     a = rng.randint(10, 99)
     b = rng.choice([x for x in range(10, 100) if x // 10 != a // 10])
     high, low = max(a, b), min(a, b)
     key = f"c{low},{high}"
-    answer = str(high if ASKS_FOR_HIGHER[variant] else low)
     prompt = f"Which is {variant}, {a} or {b}{unit}?"
-    step = f"{high} > {low}"
-    return SyntheticQuestion(kind, prompt, (step,), answer, key, is_held_out(key), "number")
+    step = f"{high} > {low}" if ASKS_FOR_HIGHER[variant] else f"{low} < {high}"
+    return SyntheticQuestion(
+        kind, prompt, (step,), step.split()[0], key, is_held_out(key), "number"
+    )
 
 
 def _weigh(variant: str, rng: random.Random) -> SyntheticQuestion:
