@@ -1,6 +1,7 @@
 """Checking a run folder against itself and its data: `launch.py audit` and `launch.py replay`."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from learner.summary import audit_lines
 
 def audit_run(path: Path, as_json: bool) -> int:
     """Print what the folder bears out; 0 when everything holds, else 1."""
+    # Orbax warns of metadata that only a folder of one tree has
+    logging.getLogger("absl").setLevel(logging.ERROR)
     folder, config = existing_run(path)
     result = audit(folder, config, questions_in_order(folder, config))
     print(json.dumps(result) if as_json else "\n".join(audit_lines(result)))
