@@ -205,13 +205,12 @@ def _step_holds(
     permits = books.used[step]
     if [group.rollout.permit.index for group in groups] != [permit["place"] for permit in permits]:
         return False
-    rewards = chosen.rewards[chosen.valid]
     holds = [
         np.array_equal(advantages, chosen.advantages),
         np.array_equal(trained, np.repeat(chosen.trained[:, None], size, axis=1)),
         outcomes(chosen) == [permit["reason"] or "" for permit in permits],
         [_digest(group) for group in groups] == [permit["content"] for permit in permits],
-        _same(books.steps.get(step, {}).get("reward"), rewards.mean() if rewards.size else None),
+        _same(books.steps.get(step, {}).get("reward"), chosen.mean_reward),
     ]
     for group, permit in zip(groups, permits, strict=False):
         rollout, asked = group.rollout, question_at(group.rollout.permit.index)

@@ -124,7 +124,7 @@ class History:
         step = {
             "step": report.step,
             "sitting": self._sitting,
-            "reward": float(chosen.rewards[chosen.valid].mean()) if chosen.valid.any() else None,
+            "reward": chosen.mean_reward if chosen.valid.any() else None,
             "samples": chosen.rewards.size,
             "tokens": sum(len(row) for group in chosen.groups for row in group.rollout.tokens),
             "fingerprint": int(report.metrics["fingerprint"]),

@@ -21,6 +21,7 @@ from configs.schema import RunConfig
 from learner import fingerprint
 from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
+from learner.ledger import Ledger
 from learner.policy.model import build_model, load_safetensors
 from learner.policy.sharding import ROWS, make_mesh
 from learner.step import (
@@ -204,7 +205,7 @@ class LearnerHost:
 
     def _earlier(self, step: int) -> range:
         """Versions before that of a step which permits outstanding at its end may name."""
-        return range(max(0, step - self.config.loop.max_staleness), step)
+        return Ledger(step=step).versions(self.config)[:-1]
 
     def _policy(self, version: int) -> dict[str, jax.Array]:
         if version == self.version and version not in self._policies:

@@ -27,6 +27,8 @@ COLUMNS = (
     "demonstration_quality",
 )
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
+TRAIN_SHARES = (4, 3, 3, 2)
+"""Of the domains, in their order: sums are the slowest to learn, days and counts the fastest."""
 DRAWS_BEFORE_REPEATING = 3000
 """The smallest share of new prompts a variant can have left is about 1/400: missing it in this many
 draws is rarer than one in a thousand."""
@@ -51,14 +53,16 @@ def draw(
 ) -> Iterator[SyntheticQuestion]:
     """`rows` questions of one side of the split, prompts as distinct as the kinds allow.
 
-    A domain is drawn uniformly, or dealt in turn if `balanced`; then a kind of it by weight, then a
-    variant. Distinctness is kept within a variant, so it does not shift their proportions.
+    A domain is drawn by `TRAIN_SHARES`, or dealt in turn if `balanced`; then a kind of it by
+    weight, then a variant. Distinctness is kept within a variant, so it does not shift their
+    proportions.
     """
     kinds = {name: _kinds_by_weight(name) for name in DOMAINS}
     seen: set[str] = set()
     exhausted: set[tuple[str, str]] = set()
+    drawn = rng.choices(DOMAINS, TRAIN_SHARES, k=rows)
     for row in range(rows):
-        domain = DOMAINS[row % len(DOMAINS)] if balanced else rng.choice(DOMAINS)
+        domain = DOMAINS[row % len(DOMAINS)] if balanced else drawn[row]
         kind = rng.choice(kinds[domain])
         variant = rng.choice(KINDS[kind].variants)
         question = _draw_side(kind, variant, rng, held_out)
