@@ -84,11 +84,11 @@ def audit(
     checkpoints = checkpoint_steps(folder.checkpoints)
     horizon = max(checkpoints, default=0)
     try:
-        books = Books(horizon, *_read_ledger(folder.ledger_file, horizon))
+        books = Books(horizon, *read_ledger(folder.ledger_file, horizon))
     except (sqlite3.DatabaseError, ValueError) as error:
         books = Books(horizon, {}, {}, {}, [Finding(f"ledger.sqlite cannot be read: {error}", ())])
     places = range(horizon * config.loop.groups_per_step)
-    _check_ledger(books, config, places, question_at)
+    check_ledger(books, config, places, question_at)
     doubled = _check_rollouts(books, folder.rollouts, config, question_at)
     _check_events(books, folder.tensorboard)
     for step in checkpoints:
@@ -110,7 +110,7 @@ def audit(
     }
 
 
-def _read_ledger(
+def read_ledger(
     path: Path, horizon: int
 ) -> tuple[dict[int, dict], dict[int, dict], dict[str, str]]:
     if not path.exists():
@@ -127,7 +127,7 @@ def _read_ledger(
     return permits, {step["step"]: step for step in read_steps(path)}, files
 
 
-def _check_ledger(
+def check_ledger(
     books: Books, config: RunConfig, places: range, question_at: Callable[[int], Question]
 ) -> None:
     """Every prompt used once, by its own step, with its own version, in the order of the data."""

@@ -25,9 +25,18 @@ class Queue(Protocol):
     def get(self, max_items: int, timeout_s: float) -> list: ...
 
 
-class Collector:
-    """Hands out scored groups by key and keeps those that came early.
+class Clock(Protocol):
+    """The module `time`, or virtual time in a simulation."""
 
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+class Collector:
+    """Hands out scored groups by key, each once, and keeps those that came early.
+
+    The keys of a stream are taken in ascending order: what comes again later is thrown away.
     `check` is called while waiting, at least once a second: it raises to end the wait (a stop that
     was asked for, a dead worker). `ask_judges` puts groups before the judges again. While more than
     `max_abstain` of the completions have no verdict, nothing is handed out: that is an outage, and
@@ -43,12 +52,20 @@ class Collector:
         ask_judges: Callable[[list[ScoredGroup]], None],
         max_abstain: float,
         pause_s: float = 5.0,
+        clock: Clock = time,
     ):
         self._scored, self._check, self._timeout_s = scored, check, timeout_s
         self._ask_judges, self._max_abstain, self._pause_s = ask_judges, max_abstain, pause_s
+        self._clock = clock
         self._early: dict[Key, ScoredGroup] = {}
+        self._taken: dict[str, int] = {}  # stream -> the last index that was handed out
         self.asked_again = 0  # groups, so far
         self.paused_s = 0.0  # so far
+
+    @property
+    def early(self) -> int:
+        """Groups that came before they were asked for."""
+        return len(self._early)
 
     def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """Exactly these groups, in this order.
@@ -59,7 +76,7 @@ class Collector:
         arrives for `timeout_s` seconds.
         """
         groups = self._wait(keys)
-        asked, outage = 0, _Outage(self._max_abstain)
+        asked, outage = 0, _Outage(self._max_abstain, self._clock)
         while again := self._lacking(groups, outage.goes_on(groups), asked):
             if outage.started:
                 self._sleep()
@@ -70,6 +87,9 @@ class Collector:
             fresh = {group.key: group for group in self._wait([group.key for group in again])}
             groups = [fresh.get(group.key, group) for group in groups]
         self.paused_s += outage.seconds
+        for stream, index in keys:
+            self._taken[stream] = max(index, self._taken.get(stream, -1))
+            self._early.pop((stream, index), None)  # one that came again meanwhile
         return groups
 
     def _lacking(self, groups: list[ScoredGroup], outage: bool, asked: int) -> list[ScoredGroup]:
@@ -85,21 +105,23 @@ class Collector:
         ]
 
     def _sleep(self) -> None:
-        until = time.monotonic() + self._pause_s
-        while (left := until - time.monotonic()) > 0:
+        until = self._clock.monotonic() + self._pause_s
+        while (left := until - self._clock.monotonic()) > 0:
             self._check()
-            time.sleep(min(left, 0.5))
+            self._clock.sleep(min(left, 0.5))
 
     def _wait(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         missing = {key for key in keys if key not in self._early}
-        heard = time.monotonic()
+        heard = self._clock.monotonic()
         while missing:
             self._check()
             for group in self._scored.get(max_items=256, timeout_s=1.0):
-                self._early[group.key] = group
-                missing.discard(group.key)
-                heard = time.monotonic()
-            if time.monotonic() - heard > self._timeout_s:
+                heard = self._clock.monotonic()
+                stream, index = group.key
+                if index > self._taken.get(stream, -1):
+                    self._early[group.key] = group
+                    missing.discard(group.key)
+            if self._clock.monotonic() - heard > self._timeout_s:
                 raise TimeoutError(
                     f"no scored group for {self._timeout_s:.0f} s (loop.wait_timeout_s) while "
                     f"waiting for {len(missing)} of {len(keys)}, the first {min(missing)}"
@@ -110,8 +132,8 @@ class Collector:
 class _Outage:
     """Whether too many abstain, since when, and the telling of it."""
 
-    def __init__(self, max_abstain: float):
-        self._max_abstain = max_abstain
+    def __init__(self, max_abstain: float, clock: Clock):
+        self._max_abstain, self._clock = max_abstain, clock
         self.started = 0.0  # 0: it goes well
         self._told = 0.0
         self.seconds = 0.0
@@ -119,7 +141,7 @@ class _Outage:
     def goes_on(self, groups: Sequence[ScoredGroup]) -> bool:
         reasons = Counter(reason for group in groups for reason in group.abstentions)
         share = reasons.total() / sum(len(group.verdicts) for group in groups) if groups else 0.0
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if share > self._max_abstain:
             self.started = self.started or now
             if now - self._told > REMINDER_S:

@@ -1,5 +1,6 @@
 """The training loop, whole, on one page. Knows neither Ray nor where the parts run."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
             ledger, ahead = ledger.ask_ahead(config)
             _ask(config, parts, ahead)
             report = _step(config, parts, ledger)
-            ledger, reward = report.ledger, {"reward": report.chosen.mean_reward}
+            ledger, reward = report.ledger, _comparable(report.chosen.mean_reward)
             parts.history.done(report)
             parts.report(report)
             if ledger.step % config.checkpoint.every_steps == 0:
@@ -98,6 +99,11 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
         reason = str(stop)
     _save(parts, ledger, reward, wait=True)
     return ledger, reason
+
+
+def _comparable(reward: float) -> dict[str, float] | None:
+    """What the best checkpoints are kept by; a step without any verdict has none."""
+    return None if math.isnan(reward) else {"reward": reward}
 
 
 def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: bool) -> None:

@@ -184,6 +184,11 @@ TAMPERINGS = {
         [4],
     ),
     "a reward changed": (edited(5, reward=0.75), "rollouts are not what was trained", [3]),
+    "an abstention made a reward of 0": (
+        edited(6, reward=0.0, abstained=""),
+        "rollouts are not what was trained",
+        [3],
+    ),
     "a token changed": (edited(20, tokens=[7, 7, 7]), "rollouts are not what was trained", [4]),
     "a log-probability changed": (
         parquet(lambda r: [r[0] | {"logprobs": [x + 0.1 for x in r[0]["logprobs"]]}, *r[1:]]),

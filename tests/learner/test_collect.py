@@ -62,6 +62,16 @@ def test_groups_come_in_the_order_asked_for():
     assert (collector.asked_again, collector.paused_s) == (0, 0.0)
 
 
+def test_a_group_that_comes_twice_is_handed_out_once():
+    queue = Script(
+        [GROUPS[0], GROUPS[1], GROUPS[1]], [GROUPS[0], GROUPS[3]], [GROUPS[1], GROUPS[2]]
+    )
+    collector = make_collector(queue)
+    assert collector.take(KEYS[:2]) == GROUPS[:2]
+    assert collector.take(KEYS[2:]) == GROUPS[2:]
+    assert collector.early == 0, "what came again must not be kept"
+
+
 def test_silence_ends_with_what_was_awaited():
     collector = make_collector(Script([GROUPS[0]]), timeout_s=0.01)
     with pytest.raises(TimeoutError, match=r"waiting for 1 of 2, the first \('train', 1\)"):

@@ -1,0 +1,202 @@
+"""The simulated parts of a run: actors behind the real queues, a learner, a failing ledger."""
+
+import hashlib
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+
+from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup, Verdict
+from cluster.queues import _Queue
+from configs.schema import RunConfig
+from learner import loop
+from learner.history import History
+from learner.ledger import Ledger
+from tests.simulation.world import Broken, Disk, World
+
+QUESTIONS = [Question(str(n), "", "", "", "math", "exact") for n in range(64)]
+
+
+def answer(coroutine: Coroutine) -> Any:
+    """What a call of a queue returns that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it would wait")
+
+
+class Pools:
+    """Simulated rollout and judge actors between the real queues."""
+
+    def __init__(self, world: World, config: RunConfig):
+        self.world, self.config = world, config
+        self.keep = config.loop.max_staleness + 2  # as the job does
+        self.weights: dict[int, bytes] = {}
+        self.permits, self.scored = _Queue(), _Queue()
+        self.ended = ""  # why the pools are gone, once that is noticed
+        self._struck = ""  # what has happened to them
+        for actor in range(int(world.rng.integers(1, 4))):
+            world.after(world.delay(), lambda actor=actor: self._turn(actor))
+        if np.isfinite(world.faults.at_s):
+            world.after(world.faults.at_s, self._strike)
+
+    def publish(self, version: int, params: bytes) -> None:
+        self.world.call(f"publish {version}")
+        self.weights[version] = params
+        for old in sorted(self.weights)[: -self.keep]:
+            del self.weights[old]
+
+    def ask(self, indices, version: int) -> None:
+        self.world.call(f"ask {indices[0]}-{indices[-1]} of {version}")
+        size, tokens = self.config.rollout.group_size, np.array([5, 6], np.int32)
+        asked = [
+            Permit("train", n, QUESTIONS[n % len(QUESTIONS)], tokens, size, 1.0, version)
+            for n in indices
+        ]
+        answer(self.permits.put(asked))
+
+    def ask_judges(self, groups: list[ScoredGroup]) -> None:
+        self.world.call(f"judge again {[group.key[1] for group in groups]}")
+        for group in groups:
+            self.world.send(lambda group=group: self._judge(group.rollout))
+
+    def get(self, max_items: int, timeout_s: float) -> list[ScoredGroup]:
+        self.world.call("get")
+        waiting = self.scored
+        until = self.world.now + timeout_s
+        self.world.pass_until(until, enough=lambda: answer(waiting.stats())["depth"] > 0)
+        return answer(waiting.get(max_items, 0.0))
+
+    def put(self, items: list) -> None:
+        raise NotImplementedError
+
+    def check(self) -> None:
+        if self.ended:
+            raise RuntimeError(self.ended)
+        if self._struck == "signal":
+            raise loop.Stop("signal")
+
+    def _strike(self) -> None:
+        self._struck = self.world.faults.kind
+        self.world.note(self._struck)
+        if self._struck.endswith("death"):  # noticed a little later
+            self.world.after(1.5, self._notice)
+
+    def _notice(self) -> None:
+        self.ended = f"{self._struck} noticed"
+
+    def _turn(self, actor: int) -> None:
+        """An actor takes a few permits and samples them; then it is its turn again."""
+        if self._struck == "hang" or (self._struck == "rollout death" and actor == 0):
+            return
+        for permit in answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0)):
+            group = self._sample(permit, actor)
+            self.world.send(lambda group=group: self._judge(group))
+        self.world.after(self.world.delay(), lambda: self._turn(actor))
+
+    def _sample(self, permit: Permit, actor: int) -> RolloutGroup:
+        """Completions that depend on the policy, the prompt and the sibling alone."""
+        if permit.policy_version not in self.weights:
+            raise Broken(f"version {permit.policy_version} is not there: {sorted(self.weights)}")
+        params = self.weights[permit.policy_version]
+        drawn = [
+            hashlib.blake2b(params + bytes(f"{permit.index}/{s}", "ascii"), digest_size=6).digest()
+            for s in range(permit.siblings)
+        ]
+        values = [np.frombuffer(digest, np.uint8) for digest in drawn]
+        return RolloutGroup(
+            permit,
+            permit.policy_version,
+            tokens=tuple(value.astype(np.int32) for value in values),
+            logprobs=tuple(-value.astype(np.float32) for value in values),
+            texts=("",) * permit.siblings,
+            truncated=np.zeros(permit.siblings, bool),
+            actor=actor,
+            finished_at=0.0,
+        )
+
+    def _judge(self, group: RolloutGroup) -> None:
+        """A reward that depends on the completion alone; in an outage some have none."""
+        if self._struck in ("judge death", "hang"):
+            return
+        down = self.world.faults.lasting("judge outage", self.world.now) > 0
+        verdicts = tuple(
+            Verdict.abstain("the judge is down")
+            if down and self.world.rng.random() < 0.5
+            else Verdict(float(tokens[0] % 4), {})
+            for tokens in group.tokens
+        )
+        scored = ScoredGroup(group, verdicts, 0, 0.0, 0.0)
+        self.world.send(lambda: answer(self.scored.put([scored])))
+
+
+class SimLearner:
+    """A learner whose parameters are a hash of everything it was ever trained on."""
+
+    def __init__(self, world: World, disk: Disk, config: RunConfig):
+        self.world, self.disk, self.config = world, disk, config
+        whole = [step for step in disk.checkpoints if step not in disk.torn]
+        kept = disk.checkpoints[max(whole)] if whole else None
+        self.version = max(whole, default=0)
+        self.params: bytes = kept["params"] if kept else b"start"
+        self.policies: dict[int, bytes] = dict(kept["policies"]) if kept else {}
+        self.ledger = Ledger(**kept["ledger"]) if kept else Ledger()
+        self.pending: dict[int, dict] = {}
+
+    def export(self, version: int) -> bytes:
+        self.world.call(f"export {version}")
+        return self.params if version == self.version else self.policies[version]
+
+    def train_step(self, batch) -> dict[str, float]:
+        self.world.call("train", takes_s=float(self.world.rng.uniform(0.1, 0.5)))
+        self.policies[self.version] = self.params
+        digest = hashlib.blake2b(self.params, digest_size=16)
+        for array in batch:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        self.params = digest.digest()
+        self.version += 1
+        oldest = self.version - self.config.loop.max_staleness
+        self.policies = {v: p for v, p in self.policies.items() if v >= oldest}
+        self.world.call("trained")
+        number = int.from_bytes(self.params[:6], "little")
+        return {"fingerprint": float(number), "loss": 0.0, "grad_norm": 1.0}
+
+    def save(self, phase, step: int, ledger: dict, metrics, wait: bool) -> None:
+        """Asynchronous: complete a while later; a crash before that may leave it torn."""
+        self.world.write(f"save {step}")
+        for waiting in list(self.pending):  # one at a time
+            self._complete(waiting)
+        if step not in self.disk.checkpoints or step in self.disk.torn:
+            policies = {v: p for v, p in self.policies.items() if v < step}
+            self.pending[step] = dict(params=self.params, policies=policies, ledger=ledger)
+            self.world.after(self.world.delay(), lambda: self._complete(step))
+        if wait:
+            self.world.call("wait")
+            self._complete(step)
+
+    def _complete(self, step: int) -> None:
+        if step in self.pending:
+            self.disk.checkpoints[step] = self.pending.pop(step)
+            self.disk.torn.discard(step)
+            for old in sorted(self.disk.checkpoints)[:-3]:
+                del self.disk.checkpoints[old]
+
+
+class SimHistory(History):
+    """The real one, with a chance to crash or to find no room at each of its calls."""
+
+    world: World
+
+    def asked(self, places, version):
+        self.world.write("history: asked")
+        super().asked(places, version)
+
+    def done(self, report):
+        self.world.write("history: done")
+        super().done(report)
+        self.world.call("history: written")
+
+    def sync(self):
+        self.world.write("history: sync")
+        super().sync()
