@@ -8,6 +8,7 @@
   launch.py eval --run DIR          evaluate the newest checkpoint of a run
   launch.py audit RUN [--json]      does the run folder bear out what the run claims?
   launch.py replay RUN --step N     do a recorded step again: are the parameters the same?
+  launch.py chaos                   a run whose processes are killed and stopped, and its audit
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
 
@@ -15,10 +16,8 @@ Any setting of the configuration can be given as section.key=value.
 """
 
 import argparse
-import math
 import os
 import shutil
-import signal
 import sys
 import time
 from collections import Counter
@@ -27,52 +26,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from configs.errors import InputError
+from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "audit", "replay", "data", "judge")
+COMMANDS = ("train", "sft", "eval", "audit", "replay", "chaos", "data", "judge")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
-class Stopper:
-    """Turns SIGINT, SIGTERM and the end of the time budget into a Stop between two steps.
-
-    While `deferring`, a signal is only noted, so that the loop can save and leave; before there is
-    anything to save, and at a second signal, it interrupts at once.
-    """
-
-    def __init__(self, deadline: float):
-        self.deadline = deadline  # seconds of time.monotonic()
-        self.signal: signal.Signals | None = None
-        self.deferring = False
-
-    def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def check(self) -> None:
-        """Raise Stop when it is time to end."""
-        from learner.loop import Stop
-
-        if self.signal:
-            raise Stop(f"stopped by {self.signal.name}")
-        if time.monotonic() > self.deadline:
-            raise Stop("time budget used up (loop.time_budget_s)")
-
-    def release(self) -> None:
-        """Training is over and saved: no deadline any more, and a signal interrupts at once."""
-        self.deadline, self.deferring = math.inf, False
-
-    def _note(self, number: int, frame: object) -> None:
-        if self.signal or not self.deferring:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-        print(f"{self.signal.name}: saving, then leaving (again: leave now)", file=sys.stderr)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code (0; 2 for bad input; 128 + number for a signal)."""
+    """Run a command; returns the exit code.
+
+    0: done; 1: it failed; 2: bad input; 75: stopped early, the same command with --run goes on;
+    130: interrupted with nothing to save.
+    """
     started = time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -81,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -135,6 +105,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
     _checking_commands(commands)
+    _chaos_command(commands)
     args = parser.parse_args(argv)
     if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
         args.overrides.insert(0, args.folder)
@@ -157,6 +128,18 @@ def _checking_commands(commands: Any) -> None:
         sub.add_argument("--json", action="store_true", help="one JSON object instead of a table")
         if name == "replay":
             sub.add_argument("--step", type=int, required=True, help="the step to do again")
+
+
+def _chaos_command(commands: Any) -> None:
+    text = "kill, stop and cut what a run needs, at random; then audit it"
+    sub = commands.add_parser("chaos", help=text, description=f"{text}; exit code 1 when it failed")
+    sub.set_defaults(command=chaos)
+    sub.add_argument("--faults", type=int, default=50, help="how many (default 50)")
+    sub.add_argument("--minutes", type=float, default=60.0, help="none after that (default 60)")
+    sub.add_argument("--seed", type=int, default=0, help="of their choice and times (default 0)")
+    sub.add_argument("--run", type=Path, default=Path("runs/chaos"), help="default: runs/chaos")
+    sub.add_argument("--json", action="store_true", help="one JSON object at the end")
+    sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
 
 
 def train(args: argparse.Namespace, started: float) -> int:
@@ -227,6 +210,16 @@ def audit(args: argparse.Namespace, started: float) -> int:
     return audit_run(args.run, args.json)
 
 
+def chaos(args: argparse.Namespace, started: float) -> int:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from cluster.chaos import SETTINGS, chaos_run
+
+    load(DEMO, [*SETTINGS, *args.overrides])
+    return chaos_run(
+        args.run.absolute(), args.overrides, args.faults, args.minutes, args.seed, args.json
+    )
+
+
 def replay(args: argparse.Namespace, started: float) -> int:
     from actors.verify import replay_run
 
@@ -239,16 +232,18 @@ def _on_cluster(
     """Prepare everything that can be wrong, then start Ray and run `command` on it."""
     from actors.data.prepare import prepare
     from actors.rewards.rubric import load_rubric
+    from cluster.again import run_job
     from cluster.connect import check_memory, connect
     from cluster.job import Job
     from cluster.placement import plan
+    from cluster.stopper import Stopper
     from configs.run_folder import open_run
 
     planned = plan(args.hosts, config)
     path = args.run or new_run_folder(args.config or DEMO)
     with nothing_left_behind(path):
         rubric = load_rubric(config.judge.rubric, path / "rubric.toml")
-        folder = open_run(path, config)
+        folder = open_run(path, config, alone=True)
         corpus = prepare(folder, config, rubric)
         check_memory(planned)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
@@ -257,8 +252,10 @@ def _on_cluster(
     stopper = Stopper(started + config.loop.time_budget_s)
     with connect(planned) as connection:
         stopper.install()  # Ray installs handlers of its own when it starts
-        with Job(config, folder, corpus, planned, connection, stopper.check) as job:
-            return command(job, stopper)
+        return run_job(
+            lambda: Job(config, folder, corpus, planned, connection, stopper.check),
+            lambda job: command(job, stopper),
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from actors.data.feed import prompt_tokens
 from actors.data.tables import question
 from cluster.messages import Permit, ScoredGroup, Verdict
 from configs.schema import RunConfig
-from learner.collect import Collector, Queue
+from learner.collect import Collector, Queue, WorkLost
 from learner.policy.tokenizer import Tokenizer
 
 MODES = ("greedy", "sampled")
@@ -24,7 +24,7 @@ class Evaluation:
     """
 
     def __init__(self, table: pa.Table, tokenizer: Tokenizer, config: RunConfig, permits: Queue):
-        self._config, self._permits = config, permits
+        self._config, self._queue = config, permits
         order = np.random.default_rng(config.run.seed).permutation(table.num_rows)
         rows = sorted(order[: config.eval.rows].tolist())
         self._questions = [question(table, row) for row in rows]
@@ -37,21 +37,28 @@ class Evaluation:
         results: dict[str, dict] = {}
         greedy: list[ScoredGroup] = []
         for mode in MODES:
-            permits = self._ask(f"{label}/{mode}", mode, policy_version)
-            groups = collector.take([permit.key for permit in permits])
+            groups = self._take(
+                self._permits_of(f"{label}/{mode}", mode, policy_version), collector
+            )
             for domain, verdicts in _by_domain(groups).items():
                 results.setdefault(domain, {})[mode] = measures(verdicts)
             greedy = greedy or groups
         return results, greedy
 
-    def _ask(self, stream: str, mode: str, policy_version: int) -> list[Permit]:
+    def _permits_of(self, stream: str, mode: str, policy_version: int) -> list[Permit]:
         temperature = 0.0 if mode == "greedy" else self._config.rollout.temperature
-        permits = [
+        return [
             Permit(stream, index, asked, tokens, 1, temperature, policy_version)
             for index, (asked, tokens) in enumerate(zip(self._questions, self._tokens, strict=True))
         ]
-        self._permits.put(permits)
-        return permits
+
+    def _take(self, permits: list[Permit], collector: Collector) -> list[ScoredGroup]:
+        while True:
+            self._queue.put([permit for permit in permits if permit.key not in collector])
+            try:
+                return collector.take([permit.key for permit in permits])
+            except WorkLost:
+                pass
 
 
 def measures(verdicts: Sequence[Verdict]) -> dict:

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from actors.data.prepare import data_paths
 from actors.data.stream import PromptStream
@@ -24,10 +25,14 @@ def audit_run(path: Path, as_json: bool) -> int:
     """Print what the folder bears out; 0 when everything holds, else 1."""
     # Orbax warns of metadata that only a folder of one tree has
     logging.getLogger("absl").setLevel(logging.ERROR)
-    folder, config = existing_run(path)
-    result = audit(folder, config, questions_in_order(folder, config))
+    result = audit_of(path)
     print(json.dumps(result) if as_json else "\n".join(audit_lines(result)))
     return 0 if result["ok"] else 1
+
+
+def audit_of(path: Path) -> dict[str, Any]:
+    folder, config = existing_run(path)
+    return audit(folder, config, questions_in_order(folder, config))
 
 
 def replay_run(path: Path, step: int, as_json: bool) -> int:

@@ -1,54 +1,77 @@
-"""Waiting for Ray with a deadline, and errors that keep their cause."""
+"""Waiting for Ray with a deadline and an owner, and errors that keep their cause."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from configs.errors import InputError
+from configs.errors import InputError, RunError
 
 _FETCH_S = 60.0  # for an answer that is there already
 _DEATH_NOTICE_S = 3.0  # Ray reports a process that ended after 1 to 2 s
+_CHECK_S = 1.0
+
+
+class WorkerGone(RunError):
+    """A process that died or does not answer, by name. Only a new job can go on without it."""
 
 
 def resolve(ref: Any, timeout_s: float, what: str) -> Any:
     """`ray.get` of one reference.
 
-    Raises the InputError that the actor raised; TimeoutError or RuntimeError naming `what`.
+    Raises the InputError or RunError that the actor raised; WorkerGone or RuntimeError naming
+    `what`.
     """
     try:
         return ray.get(ref, timeout=timeout_s)
     except GetTimeoutError as error:
-        raise TimeoutError(f"no answer within {timeout_s:.0f} s from {what}") from error
+        raise WorkerGone(f"no answer within {timeout_s:.0f} s from {what}") from error
     except RayTaskError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, InputError):
             raise InputError(str(cause)) from error
+        if isinstance(cause, (WorkerGone, RayError)):  # of a process that it was talking to
+            raise WorkerGone(f"{what} lost what it works with: {_first_line(cause)}") from error
+        if isinstance(cause, RunError):
+            raise RunError(str(cause)) from error
         raise RuntimeError(f"{what} failed: {error}") from error
-    except RayActorError as error:
-        raise RuntimeError(f"{what} died: {_first_line(error)}") from error
+    except RayError as error:
+        raise WorkerGone(f"{what} died: {_first_line(error)}") from error
 
 
-def resolve_all(refs: Sequence[Any], timeout_s: float, names: Sequence[str]) -> list[Any]:
+def resolve_all(
+    refs: Sequence[Any],
+    timeout_s: float,
+    names: Sequence[str],
+    check: Callable[[], None] = lambda: None,
+) -> list[Any]:
     """`resolve` of several references, in their order; fails as soon as one of them has failed.
 
     The others are not waited for: where one process of a collective is gone, the rest may hang.
+    `check` is called every second, and raises to end the wait.
     """
     name_of = dict(zip(refs, names, strict=True))
     ends = time.monotonic() + timeout_s
     waiting = list(refs)
     while waiting:
-        left_s = max(0.0, ends - time.monotonic())
-        done, waiting = ray.wait(waiting, num_returns=1, timeout=left_s)
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=_CHECK_S)
         if not done:
-            silent = ", ".join(name_of[ref] for ref in waiting)
-            raise TimeoutError(f"no answer within {timeout_s:.0f} s from {silent}")
-        if _error(done[0]) is not None:
+            check()
+            if time.monotonic() > ends:
+                silent = ", ".join(name_of[ref] for ref in waiting)
+                raise WorkerGone(f"no answer within {timeout_s:.0f} s from {silent}")
+        elif failure(done[0]) is not None:
             culprit = _culprit(done[0], waiting)
             resolve(culprit, _FETCH_S, name_of[culprit])
     return ray.get(list(refs), timeout=_FETCH_S)
+
+
+def died(ref: Any) -> bool:
+    """Whether a finished call ended with its actor, and not by what the actor itself raised."""
+    error = failure(ref)
+    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
 
 
 def _culprit(failed: Any, waiting: Sequence[Any]) -> Any:
@@ -56,18 +79,17 @@ def _culprit(failed: Any, waiting: Sequence[Any]) -> Any:
 
     The peers of a process that is gone see a broken connection before Ray sees the death.
     """
-    if isinstance(_error(failed), RayActorError) or not waiting:
+    if died(failed) or not waiting:
         return failed
     done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_DEATH_NOTICE_S)
-    died = [ref for ref in done if isinstance(_error(ref), RayActorError)]
-    return died[0] if died else failed
+    return next((ref for ref in done if died(ref)), failed)
 
 
-def _error(ref: Any) -> Exception | None:
+def failure(ref: Any) -> Exception | None:
     """What a finished reference raises; None when it has a value."""
     try:
         ray.get(ref, timeout=_FETCH_S)
-    except (RayTaskError, RayActorError) as error:
+    except RayError as error:
         return error
     return None
 

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Connection:
     nodes: tuple[str, ...]
     addresses: tuple[str, ...]  # IP by host number
     local: bool  # all hosts are this machine
+    scratch: str = ""  # a folder that goes with the connection, where they are
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,7 +68,8 @@ def connect(plan: Plan) -> Iterator[Connection]:
     ) as folder:
         cluster = _start_local(plan.hosts, folder)
         try:
-            yield _registered(plan.hosts, local=True, timeout_s=_JOIN_TIMEOUT_S)
+            connection = _registered(plan.hosts, local=True, timeout_s=_JOIN_TIMEOUT_S)
+            yield replace(connection, scratch=folder)
         finally:
             ray.shutdown()
             cluster.shutdown()

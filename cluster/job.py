@@ -1,7 +1,10 @@
 """One run on Ray: starts the pools, wires them with queues, and hands out the parts of the loop."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from actors.data.feed import PermitFeed
@@ -15,11 +18,14 @@ from cluster.placement import Plan
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
 from cluster.workers import start_workers
+from configs.errors import RunError
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
-from learner.collect import Collector
+from learner.collect import Collector, WorkLost
+from learner.history import note_incident
 from learner.host import LearnerHost
 
+_ALL = 2**31  # items
 _QUEUE_CHECK_S = 2.0  # depths are sampled, not followed: a call costs about a millisecond
 
 
@@ -43,27 +49,34 @@ class Job:
         self._check_stop = check
         self._depths: dict[str, float] = {}
         self._depths_at = 0.0
-        nodes = connection.nodes
-        self.permits, self.rollouts, self.scored = (GroupQueue(nodes[0]) for _ in range(3))
-        self.weights = WeightStore(keep=config.loop.max_staleness + 2, node_id=nodes[0])
+        nodes, silence_s = connection.nodes, config.loop.silence_s
+        self.permits, self.rollouts, self.scored = (
+            GroupQueue(nodes[0], name, silence_s) for name in ("permits", "rollouts", "groups")
+        )
+        self.weights = WeightStore(config.loop.max_staleness + 2, nodes[0], silence_s)
         rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
         judge_args = (len(plan.judge), corpus.rubric, self.rollouts, self.scored)
         rollout_env = worker_env(config.rollout.threads, connection)
         # the pools start up while the learner does
         self.pools = [
             start_workers(
-                "rollout", RolloutActor, connection, plan.rollout, rollout_args, rollout_env
+                *("rollout", RolloutActor, connection, plan.rollout, rollout_args, rollout_env),
+                silence_s=silence_s,
             ),
             start_workers(
-                "judge", JudgeActor, connection, plan.judge, judge_args, worker_env(1, connection)
+                *("judge", JudgeActor, connection, plan.judge, judge_args),
+                env=worker_env(1, connection),
+                silence_s=silence_s,
             ),
         ]
+        self._handed_out = self._lost = 0
         self.learner = LearnerSlice(
             LearnerHost,
             connection,
             plan.learner,
             args=(config, folder.checkpoints, corpus.tokenizer.vocabulary),
             env=worker_env(config.learner.threads, connection),
+            silence_s=silence_s,
         )
         self.collector = Collector(
             self.scored,
@@ -85,14 +98,45 @@ class Job:
             else:  # a host may be gone: waiting for all of them would hide the error
                 self.learner.kill()
         finally:
-            for pool in self.pools:
-                pool.kill()
+            for part in (*self.pools, self.permits, self.rollouts, self.scored, self.weights):
+                part.kill()
 
     def check(self) -> None:
-        """Raise when a worker died, or when it is time to stop."""
-        for pool in self.pools:
-            pool.raise_if_stopped()
+        """Replace workers that died or hang.
+
+        Raises Stop when it is time to, WorkLost when a worker was replaced, WorkerGone for what
+        only a new job replaces.
+        """
         self._check_stop()
+        self.learner.check()
+        if lost := [what for pool in self.pools for what in pool.replace()]:
+            for what in lost:
+                self.incident("replaced", what)
+            self._count(lost)
+            # those will be asked for again, with what is lost
+            self.permits.get(_ALL, 0.0)
+            raise WorkLost(", ".join(lost))
+
+    def _count(self, lost: Sequence[str]) -> None:
+        """Raises RunError when workers are lost again and again, and nothing else happens."""
+        if self.collector.handed_out > self._handed_out:
+            self._handed_out, self._lost = self.collector.handed_out, 0
+        self._lost += len(lost)
+        if self._lost > self.config.loop.max_losses:
+            raise RunError(
+                f"{lost[-1]}, the {self._lost}th worker lost (loop.max_losses) since a group was "
+                "finished last: something kills them, or hangs. Where they were last:\n  "
+                + "\n  ".join(self.doing())
+            )
+
+    def doing(self) -> list[str]:
+        """What each worker said last."""
+        return [line for pool in self.pools for line in pool.doing()]
+
+    def incident(self, outcome: str, what: str) -> None:
+        """Tell of it, on the terminal and in the ledger."""
+        print(f"warning: {what}: {outcome}", file=sys.stderr, flush=True)
+        note_incident(self.folder.ledger_file, outcome, what)
 
     def feed(self, consumed: int) -> PermitFeed:
         """The training stream behind the prompts that were used up."""
@@ -136,6 +180,11 @@ def worker_env(threads: int, connection: Connection) -> dict[str, str]:
     if connection.local:
         # several processes of this machine may use one accelerator
         env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            # a worker that is replaced finds the programs of the one before
+            env["JAX_COMPILATION_CACHE_DIR"] = str(Path(connection.scratch) / "compiled")
+            env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+            env["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     if connection.local and len(connection.nodes) > 1:
         env["JAX_PLATFORMS"] = "cpu"  # simulated hosts have no accelerator of their own
     return env

@@ -5,19 +5,21 @@ from typing import Any
 
 import ray
 
-from cluster.calls import resolve, resolve_all
+from cluster.calls import WorkerGone, resolve, resolve_all
 from cluster.connect import Connection
-from cluster.workers import start_actor
+from cluster.watch import Watch
+from cluster.workers import START_S, start_actor
 from learner.batch import Batch, Demonstrations
 
 # Deadlines: long enough for a compilation of the largest model, short enough to end a hang.
-_START_S, _STEP_S, _SAVE_S = 600.0, 1800.0, 1800.0
+_STEP_S, _SAVE_S = 1800.0, 1800.0
 
 
 class LearnerSlice:
     """`host_class(rank, world, *args)` on each of `hosts`, joined by `jax.distributed`.
 
-    A host that dies or hangs fails the call with its rank and host.
+    A host that dies, or does not answer for `silence_s`, ends the call with its rank and host:
+    WorkerGone.
     """
 
     def __init__(
@@ -27,7 +29,9 @@ class LearnerSlice:
         hosts: Sequence[int],
         args: Sequence[Any],
         env: dict[str, str],
+        silence_s: float = 60.0,
     ):
+        self._silence_s = silence_s
         world = len(hosts)
         self._hosts = [
             start_actor(host_class, connection, host, (rank, world, *args), env)
@@ -36,15 +40,16 @@ class LearnerSlice:
         self._names = [
             f"learner process {rank} on {connection.names[host]}" for rank, host in enumerate(hosts)
         ]
+        self._watch = Watch(self._hosts, silence_s, START_S)
         if world > 1:
             address = connection.addresses[hosts[0]]
             coordinator = resolve(
-                self._hosts[0].coordinator_address.remote(address), _START_S, self._names[0]
+                self._hosts[0].coordinator_address.remote(address), START_S, self._names[0]
             )
-            self._everywhere(lambda host: host.join.remote(coordinator), _START_S)
+            self._everywhere(lambda host: host.join.remote(coordinator), START_S)
 
     def create_state(self) -> dict[str, Any]:
-        return self._everywhere(lambda host: host.create_state.remote(), _START_S)
+        return self._everywhere(lambda host: host.create_state.remote(), START_S)
 
     def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
         shared = ray.put(batches)
@@ -72,6 +77,18 @@ class LearnerSlice:
         self._everywhere(lambda host: host.close.remote(), _SAVE_S)
         self.kill()
 
+    def check(self) -> None:
+        """Raise WorkerGone naming a process that does not answer."""
+        for rank in self._watch.silent():
+            raise WorkerGone(
+                f"{self._names[rank]} did not answer for {self._silence_s:.0f} s "
+                f"(loop.silence_s); before that it was in {self.doing(rank)}"
+            )
+
+    def doing(self, rank: int) -> str:
+        """What a process said last."""
+        return self._watch.doing(rank)
+
     def kill(self) -> None:
         for host in self._hosts:
             ray.kill(host)
@@ -79,4 +96,4 @@ class LearnerSlice:
     def _everywhere(self, call: Callable[[Any], Any], timeout_s: float) -> Any:
         """Call every host; the answer of rank 0, once all have answered."""
         refs = [call(host) for host in self._hosts]
-        return resolve_all(refs, timeout_s, self._names)[0]
+        return resolve_all(refs, timeout_s, self._names, self.check)[0]

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-_CALL_TIMEOUT_S = 120.0
+from cluster.calls import resolve
 
 
 class _Queue:
@@ -49,9 +49,10 @@ class _Queue:
 
 
 class GroupQueue:
-    """A handle that can be sent to actors."""
+    """A handle that can be sent to actors. Raises WorkerGone when the queue is gone."""
 
-    def __init__(self, node_id: str):
+    def __init__(self, node_id: str, name: str = "items", silence_s: float = 60.0):
+        self._name, self._silence_s = f"the queue of {name}", silence_s
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor: Any = ray.remote(_Queue)
         self._actor = actor.options(
@@ -60,13 +61,16 @@ class GroupQueue:
 
     def put(self, items: list) -> None:
         """Append; returns once the items are in the queue."""
-        ray.get(self._actor.put.remote(items), timeout=_CALL_TIMEOUT_S)
+        resolve(self._actor.put.remote(items), self._silence_s, self._name)
 
     def get(self, max_items: int, timeout_s: float) -> list:
         """At least one item and at most `max_items`; [] if none came within `timeout_s`."""
         answer = self._actor.get.remote(max_items, timeout_s)
-        return ray.get(answer, timeout=timeout_s + _CALL_TIMEOUT_S)
+        return resolve(answer, timeout_s + self._silence_s, self._name)
 
     def stats(self) -> dict[str, float]:
         """Items in the queue, age of the oldest in seconds, items that ever were."""
-        return ray.get(self._actor.stats.remote(), timeout=_CALL_TIMEOUT_S)
+        return resolve(self._actor.stats.remote(), self._silence_s, self._name)
+
+    def kill(self) -> None:
+        ray.kill(self._actor)

@@ -1,15 +1,17 @@
 """The jobs that `launch.py` runs on a started cluster: train, the cold start alone, evaluate."""
 
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from actors.data.feed import demonstration_batches
 from cluster.job import Job
 from cluster.messages import ScoredGroup
+from cluster.stopper import Stopper
 from configs.run_folder import write_json
 from learner.cold_start import cold_start
 from learner.history import History
@@ -30,17 +32,6 @@ from learner.summary import (
 _TRACES_EVERY = 50  # steps between sample traces in TensorBoard
 
 
-class Stopping(Protocol):
-    """Tells when to end: see `launch.Stopper`."""
-
-    signal: int | None
-    deferring: bool
-
-    def check(self) -> None: ...
-
-    def release(self) -> None: ...
-
-
 class Clock:
     """Wall seconds of each part of a run."""
 
@@ -57,10 +48,10 @@ class Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
-def train_run(job: Job, stopper: Stopping) -> int:
+def train_run(job: Job, stopper: Stopper) -> int:
     """Cold start where the run needs one, GRPO, evaluation before and after, `summary.json`.
 
-    Returns the exit code: 0, or 128 + the number of the signal that ended it early.
+    Returns the exit code: 0, or 75 when a signal ended it early.
     """
     clock = Clock()
     with clock.part("start"):
@@ -75,7 +66,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
     except Stop as stop:
         return _stopped(job, stopper, str(stop))
     with clock.part("grpo"):
-        ledger, reason = _grpo(job, ledger, begun["learner"])
+        ledger, reason = _grpo(job, ledger, begun["learner"], stopper.check)
     if stopper.signal:
         return _stopped(job, stopper, reason)
     stopper.release()
@@ -93,7 +84,7 @@ def train_run(job: Job, stopper: Stopping) -> int:
     return 0
 
 
-def sft_run(job: Job, stopper: Stopping) -> int:
+def sft_run(job: Job, stopper: Stopper) -> int:
     """The cold start alone; the folder then serves as `model.weights` of other runs."""
     begun = _begin(job, stopper)
     if begun["phase"] == "sft":
@@ -105,7 +96,7 @@ def sft_run(job: Job, stopper: Stopping) -> int:
     return 0
 
 
-def eval_run(job: Job, stopper: Stopping) -> int:
+def eval_run(job: Job, stopper: Stopper) -> int:
     """Evaluate the newest checkpoint; writes `eval-<step>.json` into the run folder."""
     begun = _begin(job, stopper)
     stopper.release()
@@ -116,9 +107,11 @@ def eval_run(job: Job, stopper: Stopping) -> int:
     return 0
 
 
-def _begin(job: Job, stopper: Stopping) -> dict[str, Any]:
+def _begin(job: Job, stopper: Stopper) -> dict[str, Any]:
     begun = job.learner.create_state()
     stopper.deferring = True
+    for damage in begun["damaged"]:
+        job.incident("set aside", damage)
     where = "a fresh policy" if not begun["step"] else f"{begun['phase']} step {begun['step']}"
     print(
         f"policy      {begun['parameters']:,} parameters on {begun['devices']} "
@@ -128,7 +121,7 @@ def _begin(job: Job, stopper: Stopping) -> dict[str, Any]:
     return begun
 
 
-def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
+def _cold_start(job: Job, done: int, stopper: Stopper) -> None:
     config, corpus = job.config, job.corpus
     batches = demonstration_batches(corpus.train, corpus.tokenizer, config, done)
     with Progress("cold start", config.sft.steps, done) as progress:
@@ -142,7 +135,7 @@ def _cold_start(job: Job, done: int, stopper: Stopping) -> None:
         )
 
 
-def _grpo(job: Job, ledger: Ledger, learner: str) -> tuple[Ledger, str]:
+def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
         closing(Recorder(folder, config, ledger.step, job.corpus.rubric.parts)) as recorder,
@@ -160,7 +153,7 @@ def _grpo(job: Job, ledger: Ledger, learner: str) -> tuple[Ledger, str]:
             collector=job.collector,
             history=history,
             ask=job.feed(ledger.consumed).ask,
-            check=job.check,
+            check=check,
             report=report,
             flush=recorder.flush,
         )
@@ -209,9 +202,9 @@ def _evaluation_file(job: Job, step: int) -> Path:
     return job.folder.path / f"eval-{step:06d}.json"
 
 
-def _stopped(job: Job, stopper: Stopping, reason: str) -> int:
+def _stopped(job: Job, stopper: Stopper, reason: str) -> int:
     print(f"{reason}; saved. Go on with: python launch.py --run {job.folder.path}", flush=True)
-    return 128 + stopper.signal if stopper.signal else 0
+    return os.EX_TEMPFAIL
 
 
 def _summary(
@@ -235,7 +228,7 @@ def _summary(
 
 
 def _three_traces(groups: Sequence[ScoredGroup]) -> list[str]:
-    lines = ["three traces:"]
+    lines = ["three traces:"] if groups else []
     for place in spread_out(3, len(groups)):
         group = groups[place]
         asked = group.rollout.permit.question

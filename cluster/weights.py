@@ -11,7 +11,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-_CALL_TIMEOUT_S = 120.0
+from cluster.calls import resolve
+
+_COPY_S = 120.0  # for the arrays, from another host
+_NAME = "the weight store"
 
 
 class _Holder:
@@ -41,9 +44,13 @@ class _Holder:
 
 
 class WeightStore:
-    """A handle that can be sent to actors; keeps the newest `keep` versions."""
+    """A handle that can be sent to actors; keeps the newest `keep` versions.
 
-    def __init__(self, keep: int, node_id: str):
+    Raises WorkerGone when the store is gone, or the process that exported the weights.
+    """
+
+    def __init__(self, keep: int, node_id: str, silence_s: float = 60.0):
+        self._silence_s = silence_s
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor: Any = ray.remote(_Holder)
         self._actor = actor.options(
@@ -53,7 +60,7 @@ class WeightStore:
     def publish(self, version: int, params: Any) -> None:
         """Make a version known: a reference to a dictionary of numpy arrays."""
         # boxed in a list, the reference itself travels and not what it refers to
-        ray.get(self._actor.publish.remote(version, [params]), timeout=_CALL_TIMEOUT_S)
+        resolve(self._actor.publish.remote(version, [params]), self._silence_s, _NAME)
 
     def fetch(self, version: int, timeout_s: float) -> dict:
         """The weights of exactly this version, waiting until they are published.
@@ -61,11 +68,14 @@ class WeightStore:
         Raises TimeoutError when they are not in time, LookupError when they were dropped already.
         """
         answer = self._actor.find.remote(version, timeout_s)
-        boxed, kept = ray.get(answer, timeout=timeout_s + _CALL_TIMEOUT_S)
+        boxed, kept = resolve(answer, timeout_s + self._silence_s, _NAME)
         if boxed is not None:
-            return ray.get(boxed[0], timeout=_CALL_TIMEOUT_S)
+            return resolve(boxed[0], _COPY_S, f"the learner, asked for version {version}")
         if kept and kept[-1] > version:
             raise LookupError(f"policy version {version} was dropped; kept: {kept}")
         raise TimeoutError(
             f"policy version {version} was not published within {timeout_s:.0f} s; kept: {kept}"
         )
+
+    def kill(self) -> None:
+        ray.kill(self._actor)

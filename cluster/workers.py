@@ -1,20 +1,26 @@
-"""Turns plain classes into Ray actors. Nothing else does."""
+"""Turns plain classes into Ray actors, and replaces those that died or hang. Nothing else does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.calls import resolve
+from cluster.calls import died, resolve
 from cluster.connect import ROOT, Connection
+from cluster.watch import GROUP, Watch, watched
+
+START_S = 600.0  # a process may take this long to come up
 
 
 def start_actor(
     actor_class: type, connection: Connection, host: int, args: Sequence[Any], env: dict[str, str]
 ) -> Any:
-    """An actor of a plain class on a host; its calls run one after the other, in order."""
-    remote_class: Any = ray.remote(actor_class)
+    """An actor of a plain class on a host; its calls run one after the other, in order.
+
+    Beside them it answers `doing`: see `cluster.watch`.
+    """
+    remote_class: Any = ray.remote(concurrency_groups={GROUP: 1})(watched(actor_class))
     return remote_class.options(
         num_cpus=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(connection.nodes[host], soft=False),
@@ -23,24 +29,51 @@ def start_actor(
 
 
 class WorkerPool:
-    """Actors that are in `run()` until the end of the job."""
+    """Actors that are in `run()` until the end of the job. `start` makes the one of a number."""
 
-    def __init__(self, name: str, actors: Sequence[Any], hosts: Sequence[str]):
-        self._actors = list(actors)
-        self._names = [f"{name} actor {number} on {host}" for number, host in enumerate(hosts)]
+    def __init__(self, names: Sequence[str], start: Callable[[int], Any], silence_s: float):
+        self._names, self._start, self._silence_s = names, start, silence_s
+        self._actors = [start(number) for number in range(len(names))]
         self._runs = [actor.run.remote() for actor in self._actors]
+        self._watch = Watch(self._actors, silence_s, START_S)
 
-    def raise_if_stopped(self) -> None:
-        """A worker that ended, by error or silently, ends the job with its name and cause."""
-        done, _ = ray.wait(self._runs, timeout=0)
-        if done:
-            name = self._names[self._runs.index(done[0])]
-            resolve(done[0], 60.0, name)
-            raise RuntimeError(f"{name} returned from run() while the job was going on")
+    def replace(self) -> list[str]:
+        """Replace workers whose process died or does not answer; what happened to each.
+
+        Raises what a worker raised itself: a new one would raise it again.
+        """
+        happened = {number: self._end_of(number) for number in self._ended()}
+        for number in self._watch.silent():
+            happened.setdefault(
+                number,
+                f"{self._names[number]} did not answer for {self._silence_s:.0f} s "
+                f"(loop.silence_s); before that it was in {self._watch.doing(number)}",
+            )
+        for number in happened:
+            ray.kill(self._actors[number])
+            self._actors[number] = self._start(number)
+            self._runs[number] = self._actors[number].run.remote()
+            self._watch.replace(number, self._actors[number])
+        return list(happened.values())
+
+    def doing(self) -> list[str]:
+        """What each worker said last."""
+        return [f"{name}: {self._watch.doing(n)}" for n, name in enumerate(self._names)]
 
     def kill(self) -> None:
         for actor in self._actors:
             ray.kill(actor)
+
+    def _ended(self) -> list[int]:
+        done, _ = ray.wait(self._runs, num_returns=len(self._runs), timeout=0)
+        return [number for number, run in enumerate(self._runs) if run in done]
+
+    def _end_of(self, number: int) -> str:
+        run, name = self._runs[number], self._names[number]
+        if not died(run):
+            resolve(run, 60.0, name)
+            raise RuntimeError(f"{name} returned from run() while the job was going on")
+        return f"{name} died"
 
 
 def start_workers(
@@ -50,10 +83,14 @@ def start_workers(
     hosts: Sequence[int],
     args: Sequence[Any],
     env: dict[str, str],
+    silence_s: float = 60.0,
 ) -> WorkerPool:
     """One `worker_class(number, *args)` on each of `hosts`, each in its `run()`."""
-    actors = [
-        start_actor(worker_class, connection, host, (number, *args), env)
-        for number, host in enumerate(hosts)
+
+    def start(number: int) -> Any:
+        return start_actor(worker_class, connection, hosts[number], (number, *args), env)
+
+    names = [
+        f"{name} actor {number} on {connection.names[host]}" for number, host in enumerate(hosts)
     ]
-    return WorkerPool(name, actors, [connection.names[host] for host in hosts])
+    return WorkerPool(names, start, silence_s)

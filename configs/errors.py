@@ -54,3 +54,8 @@ def problem(detail: Any, where: str, way_out: str) -> str:
     if detail["type"] == "value_error":  # a check across the keys of a section
         return f"[{key}] {message} ({where})"
     return f"{key} = {detail['input']!r}: {message} ({where})"
+
+
+class RunError(Exception):
+    """The run cannot go on, whatever its input: exit code 1. The message says what is to be done;
+    all that was saved is kept."""

@@ -1,7 +1,9 @@
 """The folder of a run: where its files lie, and whether it may be used."""
 
+import fcntl
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ from configs.load import differences, dump, load
 from configs.schema import RunConfig
 
 MAY_DIFFER = (
-    *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
+    *(
+        "loop.steps",
+        "loop.time_budget_s",
+        "loop.wait_timeout_s",
+        "loop.silence_s",
+        "loop.max_losses",
+    ),
     *("rollout.actors", "judge.actors", "judge.rubric", "judge.max_abstain"),
     *("checkpoint.", "eval."),
 )
@@ -63,10 +71,14 @@ class RunFolder:
         return self.path / "rollouts"
 
 
-def open_run(path: Path, config: RunConfig) -> RunFolder:
+_held: dict[Path, int] = {}  # lock files of this process, open until it ends
+
+
+def open_run(path: Path, config: RunConfig, alone: bool = False) -> RunFolder:
     """A new run folder, or that of the same run to go on with.
 
-    Raises InputError when it belongs to another run or to something else, or cannot be written.
+    Raises InputError when it belongs to another run or to something else, or cannot be written; and
+    if this process wants it `alone`, when another one has it.
     """
     folder = RunFolder(path.absolute())
     if folder.config_file.exists():
@@ -78,12 +90,32 @@ def open_run(path: Path, config: RunConfig) -> RunFolder:
         )
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
+        if alone:
+            _hold(folder.path)
         write_text(folder.config_file, dump(config))
     except OSError as error:
         raise InputError(
             f"--run {path}: cannot be written ({error.strerror}); give another folder"
         ) from error
     return folder
+
+
+def _hold(path: Path) -> None:
+    """Lock the folder for the life of this process: the system gives it back however that ends."""
+    if path in _held:
+        return
+    file = os.open(path / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(file, 200).decode(errors="replace") or "another process"
+        os.close(file)
+        raise InputError(
+            f"--run {path} is in use by {owner}: wait until it ends, or give another folder"
+        ) from None
+    os.truncate(file, 0)
+    os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    _held[path] = file
 
 
 def write_text(path: Path, text: str) -> None:

@@ -104,6 +104,10 @@ class LoopSection(Section):
     """Wall time from the start of the command after which training stops, saves and evaluates."""
     wait_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Longest silence of the rollout and judge pools before the run stops and says so."""
+    silence_s: Annotated[float, Field(gt=0)] = 60.0
+    """A process that does not answer for so long hangs, and is replaced."""
+    max_losses: Annotated[int, Field(ge=0)] = 5
+    """Processes that may die or hang, with nothing finished in between, before the run ends."""
 
 
 class GrpoSection(Section):
@@ -132,6 +136,8 @@ class LearnerSection(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     micro_batches: Count = 1
     """The step's rows are split into this many parts whose gradients are accumulated."""
+    max_skipped: Count = 3
+    """Updates in a row that may be skipped because they are not finite, before the run ends."""
     logits_chunk: Count = 512
     """Tokens whose vocabulary logits exist at one time."""
     fsdp: int = 1

@@ -4,16 +4,20 @@ Every process of the learner calls every method equally often. Saving is asynchr
 are copied at once, the files are written behind the next steps and appear by rename.
 """
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from configs.errors import InputError
 
+Loaded = TypeVar("Loaded")
 _STORAGE_SIGNS = ("No space left", "RESOURCE_EXHAUSTED", "Read-only", "ermission denied", "quota")
 
 
@@ -35,6 +39,34 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
+
+    def load_sound(self, step: int, load: Callable[[int], Loaded]) -> tuple[int, Loaded, list[str]]:
+        """Load `step`, or the newest before it that can be: step, what was loaded, and what was
+        wrong with those that were set aside in `damaged/` beside the folder.
+
+        Raises the InputError of the last one when none can.
+        """
+        damaged = []
+        while True:
+            try:
+                return step, load(step), damaged
+            except InputError as damage:
+                earlier = [other for other in self._manager.all_steps() if other < step]
+                if not earlier:
+                    raise
+                damaged.append(f"{damage}; it is in {self._set_aside(step)} now")
+                step = max(earlier)
+
+    def _set_aside(self, step: int) -> Path:
+        place = self.folder.with_name("damaged") / f"{self.folder.name}-{step}"
+        if jax.process_index() == 0:
+            with _storage_errors(place):
+                shutil.rmtree(place, ignore_errors=True)
+                place.parent.mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(place)
+        multihost_utils.sync_global_devices(f"{place} is moved")
+        self._manager.reload()
+        return place
 
     def save(self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None) -> None:
         """Start writing a step: trees of arrays by name, and a record as JSON.

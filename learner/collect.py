@@ -17,6 +17,10 @@ TIMES_ASKED = 2  # the judges are asked again for a group with fewer, before it 
 REMINDER_S = 60.0
 
 
+class WorkLost(Exception):
+    """Raised by `check`: a worker was replaced. What has not arrived must be asked for again."""
+
+
 class Queue(Protocol):
     """What the loop and the actors need of a queue; Ray's and a plain one in tests."""
 
@@ -38,9 +42,10 @@ class Collector:
 
     The keys of a stream are taken in ascending order: what comes again later is thrown away.
     `check` is called while waiting, at least once a second: it raises to end the wait (a stop that
-    was asked for, a dead worker). `ask_judges` puts groups before the judges again. While more than
-    `max_abstain` of the completions have no verdict, nothing is handed out: that is an outage, and
-    training waits until it is over.
+    was asked for, a worker that was replaced), and nothing that has arrived is lost by it.
+    `ask_judges` puts groups before the judges again. While more than `max_abstain` of the
+    completions have no verdict, nothing is handed out: that is an outage, and training waits until
+    it is over.
     """
 
     def __init__(
@@ -59,13 +64,17 @@ class Collector:
         self._clock = clock
         self._early: dict[Key, ScoredGroup] = {}
         self._taken: dict[str, int] = {}  # stream -> the last index that was handed out
+        self.handed_out = 0  # groups, so far
         self.asked_again = 0  # groups, so far
         self.paused_s = 0.0  # so far
 
     @property
     def early(self) -> int:
-        """Groups that came before they were asked for."""
+        """Groups that are here and were not handed out yet."""
         return len(self._early)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._early
 
     def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """Exactly these groups, in this order.
@@ -83,13 +92,15 @@ class Collector:
             else:
                 asked += 1
             self.asked_again += len(again)
+            for group in again:
+                del self._early[group.key]
             self._ask_judges([replace(group, tried=()) for group in again])
-            fresh = {group.key: group for group in self._wait([group.key for group in again])}
-            groups = [fresh.get(group.key, group) for group in groups]
+            groups = self._wait(keys)
         self.paused_s += outage.seconds
+        self.handed_out += len(keys)
         for stream, index in keys:
             self._taken[stream] = max(index, self._taken.get(stream, -1))
-            self._early.pop((stream, index), None)  # one that came again meanwhile
+            del self._early[stream, index]
         return groups
 
     def _lacking(self, groups: list[ScoredGroup], outage: bool, asked: int) -> list[ScoredGroup]:
@@ -111,6 +122,7 @@ class Collector:
             self._clock.sleep(min(left, 0.5))
 
     def _wait(self, keys: Sequence[Key]) -> list[ScoredGroup]:
+        """The groups, which stay here; waits for those that are missing."""
         missing = {key for key in keys if key not in self._early}
         heard = self._clock.monotonic()
         while missing:
@@ -126,7 +138,7 @@ class Collector:
                     f"no scored group for {self._timeout_s:.0f} s (loop.wait_timeout_s) while "
                     f"waiting for {len(missing)} of {len(keys)}, the first {min(missing)}"
                 )
-        return [self._early.pop(key) for key in keys]
+        return [self._early[key] for key in keys]
 
 
 class _Outage:

@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS steps (
     fingerprint INTEGER NOT NULL,  -- of the parameters after it
     metrics TEXT NOT NULL,      -- what the update said, JSON
     seconds TEXT NOT NULL,      -- by part, JSON
-    wall_s REAL NOT NULL        -- since the step before
+    wall_s REAL NOT NULL,       -- since the step before
+    finished_at REAL NOT NULL   -- seconds since the epoch
 ) STRICT;
 CREATE TABLE IF NOT EXISTS files (  -- that will not change any more
     name TEXT PRIMARY KEY,
@@ -62,6 +63,11 @@ CREATE TABLE IF NOT EXISTS sittings (
     pid INTEGER NOT NULL,
     learner TEXT NOT NULL,      -- processes, devices, threads: what the bits of a step depend on
     started_at REAL NOT NULL    -- seconds since the epoch
+) STRICT;
+CREATE TABLE IF NOT EXISTS incidents (  -- processes that died or hung, damaged checkpoints
+    at REAL NOT NULL,           -- noticed, seconds since the epoch
+    outcome TEXT NOT NULL CHECK (outcome IN ('replaced', 'job started again', 'set aside')),
+    what TEXT NOT NULL
 ) STRICT;
 """
 _ASK = """
@@ -131,6 +137,7 @@ class History:
             "metrics": json.dumps(report.metrics),
             "seconds": json.dumps(report.seconds),
             "wall_s": now - self._written,
+            "finished_at": time.time(),
         }
         self._written = now
         with self._db:
@@ -150,6 +157,18 @@ class History:
 
     def close(self) -> None:
         self._db.close()
+
+
+def note_incident(path: Path, outcome: str, what: str) -> None:
+    """What happened to a process, and what was done; the run may have no ledger yet."""
+    with closing(open_database(path, create=True)) as database, database:
+        database.executescript(_TABLES)
+        database.execute("INSERT INTO incidents VALUES (?, ?, ?)", [time.time(), outcome, what])
+
+
+def read_incidents(path: Path) -> list[dict[str, Any]]:
+    """In order of time; none where there is no ledger yet."""
+    return _rows(path, "SELECT * FROM incidents ORDER BY at") if path.exists() else []
 
 
 def open_database(path: Path, create: bool) -> sqlite3.Connection:

@@ -23,7 +23,7 @@ from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.ledger import Ledger
 from learner.policy.model import build_model, load_safetensors
-from learner.policy.sharding import ROWS, make_mesh
+from learner.policy.sharding import ROWS, check_rows, make_mesh, row_parts
 from learner.step import (
     TrainState,
     abstract_state,
@@ -32,6 +32,7 @@ from learner.step import (
     make_sft_step,
     sft_optimizer,
 )
+from learner.unsound import Skipped
 
 
 class LearnerHost:
@@ -52,6 +53,8 @@ class LearnerHost:
         # policies as the rollout actors get them, by version: those that permits may still name
         self._policies: dict[int, dict[str, jax.Array]] = {}
         self._checkpoints: dict[str, Checkpoints] = {}
+        self._skipped = Skipped(self.folder.parent / "skipped", config.learner.max_skipped)
+        self._damaged: list[str] = []  # checkpoints, as they were found
 
     def coordinator_address(self, ip: str) -> str:
         """`ip` with a free port of this host: where the processes of the slice meet."""
@@ -68,12 +71,13 @@ class LearnerHost:
         """Place the newest state of the run, or a fresh one. `at`: that of a GRPO step instead.
 
         Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
-        "parameters" (their number), "learner": what the bits of a step depend on, in words}.
+        "parameters" (their number), "damaged": checkpoints that were set aside, in words,
+        "learner": what the bits of a step depend on, in words}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
         self.mesh = make_mesh(learner)
-        self._check_rows()
+        check_rows(self.config, self.mesh)
         self._gather = jax.jit(lambda params: params, out_shardings=NamedSharding(self.mesh, P()))
         dtype = self.config.model.compute_dtype
         self._cast = jax.jit(lambda params: jax.tree.map(lambda x: jnp.array(x, dtype), params))
@@ -92,6 +96,7 @@ class LearnerHost:
             "devices": jax.device_count(),
             "platform": jax.default_backend(),
             "parameters": sum(x.size for x in self.state.params.values()),
+            "damaged": self._damaged,
             "learner": (
                 f"{self.world} process(es), {jax.device_count()} {jax.devices()[0].device_kind} "
                 f"device(s), {learner.threads} thread(s), {platform.machine()}"
@@ -115,9 +120,10 @@ class LearnerHost:
         self.version, self._policies = 0, {}
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on the global batch.
+        """One optimizer step on the global batch; one that is not finite leaves the state as it is.
 
-        Returns its metrics, and as "fingerprint" the checksum of the new parameters.
+        Returns its metrics, as "fingerprint" the checksum of the new parameters, as "skipped" 0 or
+        1. Raises RunError after `learner.max_skipped` such steps in a row.
         """
         self._policy(self.version)  # the step takes the memory of the parameters
         self.state, metrics = self._grpo_step(self.state, self.reference, self._place(batch))
@@ -125,8 +131,10 @@ class LearnerHost:
         oldest = self.version - self.config.loop.max_staleness
         self._policies = {v: policy for v, policy in self._policies.items() if v >= oldest}
         metrics, lanes = jax.device_get((metrics, self._checksum(self.state.params)))
+        names, sound = sorted(self.state.params), metrics.pop("sound")
+        skipped = self._skipped.step(self.version, batch, names, sound, dumps=self.rank == 0)
         values = {name: float(value) for name, value in metrics.items()}
-        return values | {"fingerprint": fingerprint.number(lanes)}
+        return values | {"fingerprint": fingerprint.number(lanes), "skipped": float(skipped)}
 
     def export(self, version: int) -> dict[str, np.ndarray] | None:
         """A version of the policy for the rollout actors: whole, in compute dtype, from rank 0.
@@ -174,11 +182,20 @@ class LearnerHost:
                 params = jax.tree.map(lambda x: x.copy(), self.reference)
                 self.state = TrainState(params, self._fresh_moments("grpo", params))
                 return "grpo", 0, {}
-            ledger = self._load("grpo", step)
+            if at is None:
+                step, ledger = self._newest("grpo", step)
+            else:
+                ledger = self._load("grpo", step)
             self.version = step
             return "grpo", step, ledger
         step = self._of("sft").latest_step()
-        return None if step is None else ("sft", step, self._load("sft", step))
+        return None if step is None else ("sft", *self._newest("sft", step))
+
+    def _newest(self, phase: str, step: int) -> tuple[int, dict]:
+        checkpoints = self._of(phase)
+        step, ledger, damaged = checkpoints.load_sound(step, lambda step: self._load(phase, step))
+        self._damaged += damaged
+        return step, ledger
 
     def _load(self, phase: str, step: int) -> dict:
         """Place a checkpoint; returns its ledger."""
@@ -251,7 +268,7 @@ class LearnerHost:
 
     def _place(self, batch):
         """Split the rows over the slice; a host uploads only those of its own devices."""
-        parts = self._splits
+        parts = row_parts(self.mesh)
         if isinstance(batch, Batch):
             parts *= self.config.learner.micro_batches
         batch = repeat_prompts(batch, parts)
@@ -265,24 +282,3 @@ class LearnerHost:
         if self.rank:
             return None
         return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}
-
-    @property
-    def _splits(self) -> int:
-        """Devices that rows are split over; those of `tp` share theirs."""
-        return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-
-    def _check_rows(self) -> None:
-        config, splits = self.config, self._splits
-        counts = {
-            "loop.groups_per_step x rollout.group_size / learner.micro_batches": (
-                config.trained_groups * config.rollout.group_size // config.learner.micro_batches
-            ),
-        }
-        if config.sft.steps:
-            counts["sft.batch_size"] = config.sft.batch_size
-        for name, rows in counts.items():
-            if rows % splits:
-                raise InputError(
-                    f"{name} gives {rows} rows, which {splits} devices of the learner cannot share "
-                    "equally; change it or the number of hosts"
-                )

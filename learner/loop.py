@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cluster.messages import ScoredGroup
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
-from learner.collect import Collector
+from learner.collect import Collector, WorkLost
 from learner.ledger import Ledger, policy_version
 
 
@@ -121,13 +122,23 @@ def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
         parts.ask(asked, version)
 
 
+def _groups(config: RunConfig, parts: Parts, ledger: Ledger) -> list[ScoredGroup]:
+    """Those of the next step, in the order of their prompts."""
+    while True:
+        try:
+            return parts.collector.take([("train", n) for n in ledger.next_prompts(config)])
+        except WorkLost:  # sampling is deterministic, and what comes twice is used once
+            missing = [n for n in ledger.outstanding if ("train", n) not in parts.collector]
+            _ask(config, parts, missing)
+
+
 def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     marks = [time.perf_counter()]
 
     def mark() -> None:
         marks.append(time.perf_counter())
 
-    groups = parts.collector.take([("train", index) for index in ledger.next_prompts(config)])
+    groups = _groups(config, parts, ledger)
     mark()
     chosen = select(groups, config, ledger.step + 1)
     batch = build_batch(chosen, config)

@@ -118,6 +118,7 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
     """(state, reference params, Batch) -> (state, metrics).
 
+    A step whose loss or gradient is not finite changes nothing: "sound" [parameters, by name] says which.
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
     so the number of micro-batches does not change the objective. It must divide the number of
     prompts in the batch.
@@ -149,8 +150,13 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
         grads, (sums, entropy) = _accumulate(
             lambda rows: gradient(state.params, reference, rows), batch, learner.micro_batches
         )
+        # one norm that is not finite would spread to all parameters by the clipping
+        sound = jnp.stack([jnp.isfinite(jnp.sum(g * g)) for _, g in sorted(grads.items())])
+        sound &= jnp.isfinite(sums.loss)
+        updated = _apply(optimizer, state, grads)
+        state = jax.tree.map(lambda new, old: jnp.where(sound.all(), new, old), updated, state)
         metrics = dict(sums._asdict(), entropy=entropy, grad_norm=optax.global_norm(grads))
-        return _apply(optimizer, state, grads), metrics
+        return state, metrics | {"sound": sound}
 
     return jax.jit(step, donate_argnums=0)
 

@@ -78,6 +78,7 @@ class Pipeline:
     def __init__(self, config, folder, actors=1, down=lambda index, sibling: False):
         self.config, self.reports, self.down = config, [], down
         self.ends = {}  # number of reports -> what is raised then
+        self.before_turn = lambda: None
         self.permits, self.rollouts, self.scored = LocalQueue(), LocalQueue(), LocalQueue()
         self.weights = LocalWeights()
         self.actors = [
@@ -94,9 +95,13 @@ class Pipeline:
         self.history = History(self.folder.ledger_file, self.ledger, self.begun["learner"])
         self.recorder = Recorder(self.folder, config, self.ledger.step, parts=())
 
-    def check(self):
+    def check_end(self):
         if error := self.ends.get(len(self.reports)):
             raise error
+
+    def check(self):
+        self.check_end()
+        self.before_turn()
         actor = self.actors[self.turns.integers(len(self.actors))]
         actor.serve(timeout_s=0.0)
         self.scored.put([judged(item, self.down) for item in self.rollouts.get(99, 0.0)])
@@ -122,7 +127,7 @@ class Pipeline:
             ),
             history=self.history,
             ask=self.ask,
-            check=self.check,
+            check=self.check_end,
             report=self.report,
             flush=self.recorder.flush,
         )

@@ -1,8 +1,12 @@
 """Training end to end without Ray: it learns, and it is the same run again after any stop."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pytest
 
+from learner.collect import WorkLost
 from learner.loop import Stop
 from tests.pipeline import Killed, Pipeline, config_of
 
@@ -77,3 +81,24 @@ def test_a_sibling_without_a_verdict_is_left_out_and_is_no_zero(tmp_path):
         assert not chosen.advantages[~chosen.valid].any()
         judged_rewards = [v.reward for g in chosen.groups for v in g.verdicts if not v.abstained]
         assert chosen.mean_reward == pytest.approx(np.mean(judged_rewards))
+
+
+def test_work_that_is_lost_is_done_again_and_changes_nothing(tmp_path):
+    config = config_of(steps=4, max_staleness=1, every_steps=2)
+    whole = Pipeline(config, tmp_path / "whole")
+    whole.train()
+    robbed = Pipeline(config, tmp_path / "robbed", actors=2)
+    losses = iter((True, False, False, True, True, False, True))
+
+    def lose():
+        if next(losses, False):
+            robbed.permits.get(99, 0.0)
+            raise WorkLost("an actor died with all that was asked")
+
+    robbed.before_turn = lose
+    ledger, _ = robbed.train()
+    assert ledger.consumed == 16
+    assert robbed.learner.parameters_sha256() == whole.learner.parameters_sha256()
+    with closing(sqlite3.connect(robbed.folder.ledger_file)) as database:
+        (attempts,) = database.execute("SELECT max(attempt) FROM permits").fetchone()
+    assert attempts > 1

@@ -33,27 +33,32 @@ class PermitFeed:
         self._table, self._tokenizer, self._config = table, tokenizer, config
         self._permits = permits
         self._stream = PromptStream(table.num_rows, config.run.seed, consumed)
+        self._asked: dict[int, Permit] = {}  # those that may be asked for again
 
     def ask(self, indices: Sequence[int], policy_version: int) -> None:
-        """Ask for the next `len(indices)` prompts, to be sampled with that policy version."""
+        """Ask for prompts, to be sampled with that policy version: the next ones of the stream, or
+        some that were asked for already."""
+        new = sum(index >= self._stream.cursor for index in indices)
+        for index, row in self._stream.take(new):
+            self._asked[index] = self._permit(index, row, policy_version)
+        if indices:
+            self._permits.put([self._asked[index] for index in indices])
+        loop = self._config.loop
+        oldest = self._stream.cursor - (loop.max_staleness + 1) * loop.groups_per_step
+        self._asked = {index: p for index, p in self._asked.items() if index >= oldest}
+
+    def _permit(self, index: int, row: int, policy_version: int) -> Permit:
+        asked = question(self._table, row)
         rollout = self._config.rollout
-        permits = []
-        for index, row in self._stream.take(len(indices)):
-            asked = question(self._table, row)
-            tokens = prompt_tokens(asked.prompt, self._tokenizer, self._config)
-            permits.append(
-                Permit(
-                    stream="train",
-                    index=index,
-                    question=asked,
-                    tokens=tokens,
-                    siblings=rollout.group_size,
-                    temperature=rollout.temperature,
-                    policy_version=policy_version,
-                )
-            )
-        if permits:
-            self._permits.put(permits)
+        return Permit(
+            stream="train",
+            index=index,
+            question=asked,
+            tokens=prompt_tokens(asked.prompt, self._tokenizer, self._config),
+            siblings=rollout.group_size,
+            temperature=rollout.temperature,
+            policy_version=policy_version,
+        )
 
 
 def prompt_tokens(prompt: str, tokenizer: Tokenizer, config: RunConfig) -> np.ndarray:

@@ -5,7 +5,7 @@ from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
-from configs.schema import LearnerSection
+from configs.schema import LearnerSection, RunConfig
 
 ROWS = P(("data", "fsdp"))  # a batch is split over both; tensor-parallel devices see the same rows
 
@@ -26,3 +26,25 @@ def make_mesh(section: LearnerSection, devices: int | None = None) -> Mesh:
         axis_types=(AxisType.Auto,) * 3,
         devices=jax.devices()[:devices],
     )
+
+
+def row_parts(mesh: Mesh) -> int:
+    """Devices that rows are split over; those of `tp` share theirs."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def check_rows(config: RunConfig, mesh: Mesh) -> None:
+    """Raises InputError when a batch does not divide over the mesh."""
+    counts = {
+        "loop.groups_per_step x rollout.group_size / learner.micro_batches": (
+            config.trained_groups * config.rollout.group_size // config.learner.micro_batches
+        ),
+    }
+    if config.sft.steps:
+        counts["sft.batch_size"] = config.sft.batch_size
+    for name, rows in counts.items():
+        if rows % row_parts(mesh):
+            raise InputError(
+                f"{name} gives {rows} rows, which {row_parts(mesh)} devices of the learner cannot "
+                "share equally; change it or the number of hosts"
+            )

@@ -7,9 +7,11 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
+from cluster.calls import WorkerGone
 from cluster.learner_slice import LearnerSlice
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
@@ -80,31 +82,58 @@ class Sleeps:
         time.sleep(600)
 
 
-def stopped_with(pool):
-    for _ in range(200):
-        pool.raise_if_stopped()
+def until_replaced(pool):
+    for _ in range(300):
+        if happened := pool.replace():
+            return happened
         time.sleep(0.1)
+    raise AssertionError("nothing happened")
+
+
+def pid_of(folder, number, other_than=0):
+    """The process that worker `number` is now, once it is up."""
+    written = folder / f"pid-{number}"
+    for _ in range(600):
+        if written.exists() and written.read_text() not in ("", str(other_than)):
+            return int(written.read_text())
+        time.sleep(0.1)
+    raise AssertionError(f"no {written}")
 
 
 def test_a_worker_that_breaks_ends_the_job_with_its_cause(connection):
     pool = start_workers("rollout", Breaks, connection, (0,), (ValueError("no luck"),), {})
     with pytest.raises(RuntimeError, match=r"(?s)rollout actor 0 on host 0 .*no luck"):
-        stopped_with(pool)
+        until_replaced(pool)
     pool = start_workers("rollout", Breaks, connection, (0,), (InputError("bad row"),), {})
     with pytest.raises(InputError, match="^bad row$"):
-        stopped_with(pool)
+        until_replaced(pool)
 
 
-def test_a_worker_that_is_killed_is_named(connection, tmp_path):
-    pool = start_workers("judge", Sleeps, connection, (0, 1), (tmp_path,), {})
-    written = tmp_path / "pid-1"
-    while not (written.exists() and written.read_text()):
-        pool.raise_if_stopped()
+def test_workers_that_are_killed_or_hang_are_replaced(connection, tmp_path):
+    pool = start_workers("judge", Sleeps, connection, (0, 1), (tmp_path,), {}, silence_s=2.0)
+    killed, hangs = pid_of(tmp_path, 1), pid_of(tmp_path, 0)
+    os.kill(killed, signal.SIGKILL)
+    (happened,) = until_replaced(pool)
+    assert happened.startswith("judge actor 1 on host 1") and happened.endswith("died")
+    assert pid_of(tmp_path, 1, other_than=killed)
+    while "run" not in pool.doing()[0]:
+        assert pool.replace() == []
         time.sleep(0.1)
-    os.kill(int(written.read_text()), signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="judge actor 1 on host 1 .* died"):
-        stopped_with(pool)
+    os.kill(hangs, signal.SIGSTOP)
+    (happened,) = until_replaced(pool)
+    assert "judge actor 0 on host 0" in happened and "did not answer for 2 s" in happened
+    assert "run (" in happened and "test_ray_parts.py" in happened
+    assert pid_of(tmp_path, 0, other_than=hangs)
     pool.kill()
+    assert not psutil.pid_exists(hangs) or psutil.Process(hangs).status() == "zombie"
+
+
+def test_a_queue_that_is_gone_is_named(connection):
+    queue = GroupQueue(connection.nodes[0], "permits")
+    queue.put([1])
+    queue.kill()
+    with pytest.raises(WorkerGone, match="the queue of permits died"):
+        queue.get(1, 1.0)
 
 
 class FakeHost:
@@ -158,9 +187,27 @@ def test_a_learner_process_that_dies_is_named_at_once(connection, hangs):
     learner = LearnerSlice(LosesRankOne, connection, (0, 1), (None,), {})
     learner.create_state()
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match="learner process 1 on host 1 .* died"):
+    with pytest.raises(WorkerGone, match="learner process 1 on host 1 .* died"):
         learner.train_step({"hangs": hangs})
     assert time.monotonic() - started < 30
+    learner.kill()
+
+
+class Hangs(FakeHost):
+    def train_step(self, batch):
+        if self.rank == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(600)
+
+
+def test_a_learner_process_that_hangs_is_named(connection):
+    learner = LearnerSlice(Hangs, connection, (0, 1), (None,), {}, silence_s=3.0)
+    learner.create_state()
+    while "answered" in learner.doing(1):
+        learner.check()
+        time.sleep(0.1)
+    with pytest.raises(WorkerGone, match="learner process 1 on host 1 .* did not answer for 3 s"):
+        learner.train_step({"x": np.ones(4)})
     learner.kill()
 
 

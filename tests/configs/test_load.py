@@ -71,7 +71,7 @@ def test_overrides_win_over_the_file():
         ("=3", "'=3' is no setting"),
         ("judge.rubrik=paper", "did you mean judge.rubric?"),
         ("rollout.slots=4", "[rollout] slots = 4 cannot hold one group of group_size = 8"),
-        ("learner.micro_batches=5", "learner.micro_batches = 5 does not divide the 48 sequences"),
+        ("learner.micro_batches=5", "learner.micro_batches = 5 does not divide the 64 sequences"),
         ("grpo.widest_groups=99", "grpo.widest_groups = 99 is above loop.groups_per_step = 16"),
         ("data.template=hello", "data.template must contain {prompt}"),
     ],

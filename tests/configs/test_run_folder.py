@@ -1,6 +1,8 @@
 """Run folders: new, resumed, refused."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from configs.errors import InputError
 from configs.run_folder import open_run, write_json, write_text
 from configs.schema import LoopSection, RunConfig, RunSection
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_new_folder_holds_the_resolved_configuration(tmp_path):
@@ -60,3 +64,23 @@ def test_files_appear_by_rename(tmp_path):
     write_json(tmp_path / "a.txt", {"two": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert '"two": 2' in (tmp_path / "a.txt").read_text()
+
+
+def test_a_folder_that_another_process_has_is_refused_until_that_ends(tmp_path):
+    code = (
+        "import sys, pathlib; from configs.run_folder import open_run; "
+        "from configs.schema import RunConfig; "
+        "open_run(pathlib.Path(sys.argv[1]), RunConfig(), alone=True); print('up', flush=True); "
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"up\n"
+        with pytest.raises(InputError, match=f"in use by process {other.pid} on "):
+            open_run(tmp_path, RunConfig(), alone=True)
+        open_run(tmp_path, RunConfig())  # to read it, one need not be alone
+        other.kill()
+    open_run(tmp_path, RunConfig(), alone=True)
+    open_run(tmp_path, RunConfig(), alone=True)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from learner.collect import TIMES_ASKED, Collector
+from learner.collect import TIMES_ASKED, Collector, WorkLost
 from learner.loop import Stop
 from tests.learner.conftest import make_group
 
@@ -129,3 +129,20 @@ def test_a_stop_ends_a_pause():
     judges = Judges(queue, *[(0, 1, 2, 3)] * 9)
     with pytest.raises(Stop):
         make_collector(queue, judges, check=stop_when_paused).take(KEYS[:1])
+
+
+def test_what_has_arrived_outlives_a_lost_worker():
+    def lose_one():
+        if not queue.answers and not lost:
+            lost.append("rollout actor 0 died")
+            raise WorkLost(lost[0])
+
+    lost = []
+    queue = Script([GROUPS[1], GROUPS[2]])
+    collector = make_collector(queue, check=lose_one)
+    with pytest.raises(WorkLost):
+        collector.take(KEYS[:2])
+    assert [key in collector for key in KEYS] == [False, True, True, False]
+    queue.answers.append([GROUPS[0]])
+    assert collector.take(KEYS[:2]) == GROUPS[:2]
+    assert collector.handed_out == 2 and KEYS[1] not in collector

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs.errors import InputError
+from configs.errors import InputError, RunError
 from learner.batch import Demonstrations, build_batch, select
 from learner.checkpoint import Checkpoints
 from learner.host import LearnerHost
@@ -102,13 +102,55 @@ def test_the_exported_policy_is_the_trained_one(run):
     learner.close()
 
 
-def test_a_damaged_checkpoint_is_named(run, tmp_path):
-    shutil.copytree(run[0], tmp_path / "c")
-    for file in (tmp_path / "c" / "grpo" / "4" / "state").rglob("*"):
+def cut(checkpoint):
+    for file in (checkpoint / "state").rglob("*"):
         if file.is_file() and file.stat().st_size > 1000:
             file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"grpo/4 cannot be restored .* earlier checkpoint"):
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, tmp_path):
+    folder, hashes = run
+    shutil.copytree(folder, tmp_path / "c")
+    cut(tmp_path / "c" / "grpo" / "4")
+    learner, begun = host(tmp_path / "c")
+    assert (begun["step"], begun["ledger"]) == (3, {"step": 3})
+    assert learner.parameters_sha256() == hashes[3]
+    (damage,) = begun["damaged"]
+    assert "grpo/4 cannot be restored" in damage and "damaged/grpo-4" in damage
+    assert (tmp_path / "c" / "damaged" / "grpo-4" / "state").is_dir()
+    learner.train_step(batch(4))
+    learner.save("grpo", 4, {"step": 4}, {"reward": 0.3}, wait=True)
+    learner.close()
+    assert host(tmp_path / "c")[1]["step"] == 4
+
+
+def test_damaged_checkpoints_are_named_when_none_is_left(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "c")
+    for step in (2, 3, 4):
+        cut(tmp_path / "c" / "grpo" / str(step))
+    with pytest.raises(InputError, match=r"grpo/2 cannot be restored .* earlier checkpoint"):
         host(tmp_path / "c")
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_three_in_a_row_end_the_run(tmp_path):
+    learner, _ = host(tmp_path / "c")
+    learner.begin_grpo()
+    learner.train_step(batch(1))
+    before = learner.parameters_sha256()
+    bad = batch(2)
+    bad.sampled_logprobs[3, 1] = np.nan
+    metrics = learner.train_step(bad)
+    assert metrics["skipped"] == 1 and learner.version == 2
+    assert learner.parameters_sha256() == before
+    assert np.isnan(np.load(tmp_path / "skipped" / "step-000002.npz")["sampled_logprobs"][3, 1])
+    assert learner.train_step(batch(3))["skipped"] == 0
+    assert learner.parameters_sha256() != before
+    for _ in range(2):
+        learner.train_step(bad)
+    where = r"sampled_logprobs of the batch, first at \(3, 1\); .*step-000006.npz"
+    with pytest.raises(RunError, match=where):
+        learner.train_step(bad)
+    learner.close()
 
 
 def test_a_full_disk_is_an_input_error(tmp_path, monkeypatch):

@@ -10,10 +10,12 @@ from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup, Verdic
 from cluster.queues import _Queue
 from configs.schema import RunConfig
 from learner import loop
+from learner.collect import WorkLost
 from learner.history import History
 from learner.ledger import Ledger
 from tests.simulation.world import Broken, Disk, World
 
+LEARNER_DEATHS = ("learner death", "queue death")
 QUESTIONS = [Question(str(n), "", "", "", "math", "exact") for n in range(64)]
 
 
@@ -34,8 +36,9 @@ class Pools:
         self.keep = config.loop.max_staleness + 2  # as the job does
         self.weights: dict[int, bytes] = {}
         self.permits, self.scored = _Queue(), _Queue()
-        self.ended = ""  # why the pools are gone, once that is noticed
+        self.ended = ""  # why the job is over, once that is noticed
         self._struck = ""  # what has happened to them
+        self._replaced = False  # an actor was, and the loop does not know it yet
         for actor in range(int(world.rng.integers(1, 4))):
             world.after(world.delay(), lambda actor=actor: self._turn(actor))
         if np.isfinite(world.faults.at_s):
@@ -71,28 +74,47 @@ class Pools:
     def put(self, items: list) -> None:
         raise NotImplementedError
 
-    def check(self) -> None:
-        if self.ended:
-            raise RuntimeError(self.ended)
+    def check_stop(self) -> None:
         if self._struck == "signal":
             raise loop.Stop("signal")
 
-    def _strike(self) -> None:
-        self._struck = self.world.faults.kind
-        self.world.note(self._struck)
-        if self._struck.endswith("death"):  # noticed a little later
-            self.world.after(1.5, self._notice)
+    def check(self) -> None:
+        self.check_stop()
+        if self.ended:
+            raise RuntimeError(self.ended)
+        if self._replaced:
+            self._replaced = False
+            answer(self.permits.get(99, 0.0))
+            raise WorkLost
 
-    def _notice(self) -> None:
+    def _strike(self) -> None:
+        """A death is noticed a little later, a hang much later; some strike again."""
+        self._struck = kind = self.world.faults.kind
+        self.world.note(kind)
+        if kind in LEARNER_DEATHS:
+            self.world.after(1.5, self._notice_learner)
+        elif kind.endswith(("death", "hang")):
+            self.world.after(1.5 if kind.endswith("death") else 60.0, self._replace)
+
+    def _notice_learner(self) -> None:
         self.ended = f"{self._struck} noticed"
 
+    def _replace(self) -> None:
+        self.world.note(f"{self._struck} noticed")
+        self._struck, self._replaced = "", True
+        if self.world.rng.random() < 0.5:
+            self.world.after(self.world.delay(), self._strike)
+
     def _turn(self, actor: int) -> None:
-        """An actor takes a few permits and samples them; then it is its turn again."""
-        if self._struck == "hang" or (self._struck == "rollout death" and actor == 0):
-            return
-        for permit in answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0)):
-            group = self._sample(permit, actor)
-            self.world.send(lambda group=group: self._judge(group))
+        """An actor takes a few permits and samples them; then it is its turn again.
+
+        What one has taken that died or hangs is lost.
+        """
+        taken = answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0))
+        if actor > 0 or not self._struck.startswith("rollout"):
+            for permit in taken:
+                group = self._sample(permit, actor)
+                self.world.send(lambda group=group: self._judge(group))
         self.world.after(self.world.delay(), lambda: self._turn(actor))
 
     def _sample(self, permit: Permit, actor: int) -> RolloutGroup:
@@ -118,7 +140,7 @@ class Pools:
 
     def _judge(self, group: RolloutGroup) -> None:
         """A reward that depends on the completion alone; in an outage some have none."""
-        if self._struck in ("judge death", "hang"):
+        if self._struck in ("judge death", "judge hang"):
             return
         down = self.world.faults.lasting("judge outage", self.world.now) > 0
         verdicts = tuple(

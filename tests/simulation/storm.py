@@ -43,6 +43,10 @@ BUGS = {  # name: what the loop says, and what it says with the bug
         "    _ask(config, parts, ledger.outstanding)  # of a run that was cut off\n",
         "",
     ),
+    "lost work not asked for again": (
+        "            _ask(config, parts, missing)\n",
+        "            pass\n",
+    ),
     "a ledger written after the checkpoint": (
         "    parts.history.sync()\n"
         '    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)\n',
@@ -112,7 +116,7 @@ def configuration(number: int) -> RunConfig:
             "steps": 7,
             "groups_per_step": 2 + number % 2,
             "max_staleness": number % 3,
-            "wait_timeout_s": 60.0,
+            "wait_timeout_s": 200.0,
         },
         rollout={"group_size": 2},
         judge={"max_abstain": 0.0},
@@ -147,14 +151,23 @@ def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
         clock=world,
     )
     parts = loop.Parts(
-        learner, pools, collector, history, pools.ask, pools.check, lambda _: None, lambda: None
+        learner,
+        pools,
+        collector,
+        history,
+        pools.ask,
+        pools.check_stop,
+        lambda _: None,
+        lambda: None,
     )
     try:
         ledger, _ = loop.train(config, parts, learner.ledger)
         if collector.early > (config.loop.max_staleness + 1) * config.loop.groups_per_step:
             raise Broken(f"the collector holds {collector.early} groups")
         return ledger.step == config.loop.steps
-    except (RuntimeError, TimeoutError, OSError) as error:
+    except TimeoutError as error:  # no cut or outage lasts that long
+        raise Broken(f"it waits for what nobody does: {error}") from error
+    except (RuntimeError, OSError) as error:
         world.note(f"ended: {error}")
         return False
     except Crash:

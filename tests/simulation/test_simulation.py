@@ -9,8 +9,8 @@ from tests.simulation.world import KINDS
 def test_a_thousand_storms_lose_nothing_and_change_nothing():
     result = storm(range(1000))
     assert not result.broken, result.broken
-    assert result.sittings > 1500, "most runs are cut off at least once"
-    assert all(result.faults[kind] > 100 for kind in KINDS), result.faults
+    assert result.sittings > 1200, "most runs are cut off at least once"
+    assert all(result.faults[kind] >= 80 for kind in KINDS), result.faults
 
 
 def test_a_seed_happens_again_exactly():
