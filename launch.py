@@ -139,6 +139,7 @@ def _chaos_command(commands: Any) -> None:
     sub.add_argument("--seed", type=int, default=0, help="of their choice and times (default 0)")
     sub.add_argument("--run", type=Path, default=Path("runs/chaos"), help="default: runs/chaos")
     sub.add_argument("--json", action="store_true", help="one JSON object at the end")
+    sub.add_argument("--config", type=Path, default=DEMO, help="default: configs/demo.toml")
     sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
 
 
@@ -214,9 +215,11 @@ def chaos(args: argparse.Namespace, started: float) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
     from cluster.chaos import SETTINGS, chaos_run
 
-    load(DEMO, [*SETTINGS, *args.overrides])
+    settings = [*SETTINGS, *args.overrides]
+    load(args.config, settings)
+    arguments = ["--config", str(args.config.absolute()), *settings]
     return chaos_run(
-        args.run.absolute(), args.overrides, args.faults, args.minutes, args.seed, args.json
+        args.run.absolute(), arguments, args.faults, args.minutes, args.seed, args.json
     )
 
 

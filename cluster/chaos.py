@@ -2,8 +2,8 @@
 
 import json
 import logging
-import random
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,15 +21,16 @@ SETTINGS = (  # of both runs, before those that are asked for
 
 
 def chaos_run(
-    folder: Path, settings: Sequence[str], faults: int, minutes: float, seed: int, as_json: bool
+    folder: Path, arguments: Sequence[str], faults: int, minutes: float, seed: int, as_json: bool
 ) -> int:
-    """`folder/calm` is the undisturbed run, `folder/storm` the other; 0 when every promise holds.
+    """Two runs of `launch.py train` with `arguments`: `folder/calm` is left in peace, and
+    `folder/storm` is not. Prints what came of it; 0 when every promise holds.
 
     Raises RunError when one of them does not come to its end.
     """
     if folder.exists():
         raise InputError(f"--run {folder}: is there already; give a new folder")
-    result = chaos(folder, [*SETTINGS, *settings], faults, minutes, seed)
+    result = chaos(folder, arguments, faults, minutes, seed)
     print(json.dumps(result) if as_json else "\n".join(chaos_lines(result)))
     return 0 if result["ok"] else 1
 
@@ -37,13 +38,13 @@ def chaos_run(
 def chaos(
     folder: Path, arguments: Sequence[str], faults: int, minutes: float, seed: int
 ) -> dict[str, Any]:
-    print(f"undisturbed run: {folder / 'calm'}", flush=True)
+    _say(f"undisturbed run: {folder / 'calm'}")
     calm = Storm(folder / "calm", arguments)
-    _ended(calm, calm.run(0, 0.0, random.Random(seed), _tell))
-    print(f"disturbed run:   {folder / 'storm'}", flush=True)
+    _ended(calm, calm.run(0, 0.0, seed, _tell))
+    _say(f"disturbed run:   {folder / 'storm'}")
     storm = Storm(folder / "storm", arguments)
     until = time.time() + 60 * minutes
-    _ended(storm, storm.run(faults, until, random.Random(seed), _tell))
+    _ended(storm, storm.run(faults, until, seed, _tell))
     hashes = [_summary(run.folder)["parameters_sha256"] for run in (calm, storm)]
     redone = storm.ledger("SELECT sum(attempt - 1) FROM permits")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax, of folders with several trees
@@ -97,7 +98,11 @@ def _times(kind: str, faults: Sequence[Fault]) -> dict[str, Any]:
 
 def _tell(fault: Fault, number: int) -> None:
     recovered = "not recovered" if fault.recovered_s is None else f"{fault.recovered_s:.1f} s"
-    print(f"  fault {number:3}  {fault.kind:26} recovered after {recovered}", flush=True)
+    _say(f"  fault {number:3}  {fault.kind:26} recovered after {recovered}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _ended(run: Storm, code: int) -> None:

@@ -65,8 +65,9 @@ class Storm:
             )
         self.starts += 1
 
-    def run(self, faults: int, until: float, rng: random.Random, tell: Callable) -> int:
+    def run(self, faults: int, until: float, seed: int, tell: Callable) -> int:
         """To its end, through that many faults; its last exit code."""
+        rng = random.Random(seed)  # of when they come; which one comes depends on no time
         self.start()
         while True:
             code = self._wait(rng.uniform(1.0, 5.0))
@@ -75,7 +76,7 @@ class Storm:
             elif code is not None:
                 return code
             elif len(self.faults) < faults and time.time() < until and self._steps_done():
-                fault = self._strike(rng)
+                fault = self._strike(random.Random(f"{seed} {len(self.faults)}"))
                 if fault:
                     self.faults.append(fault)
                     tell(fault, len(self.faults))

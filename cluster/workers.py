@@ -20,7 +20,8 @@ def start_actor(
 
     Beside them it answers `doing`: see `cluster.watch`.
     """
-    remote_class: Any = ray.remote(concurrency_groups={GROUP: 1})(watched(actor_class))
+    options: dict[str, Any] = {"concurrency_groups": {GROUP: 1}}
+    remote_class: Any = ray.remote(**options)(watched(actor_class))
     return remote_class.options(
         num_cpus=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(connection.nodes[host], soft=False),

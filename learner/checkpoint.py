@@ -143,7 +143,7 @@ def _storage_errors(folder: Path) -> Iterator[None]:
 def _unreadable(place: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # Orbax and its stores raise all kinds, a bare Exception too
         first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise InputError(
             f"checkpoint {place} cannot be restored ({type(error).__name__}: {first_line}). It is "

@@ -118,7 +118,8 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
     """(state, reference params, Batch) -> (state, metrics).
 
-    A step whose loss or gradient is not finite changes nothing: "sound" [parameters, by name] says which.
+    A step that is not finite changes nothing: "sound" [parameters, by name] says where it is.
+
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
     so the number of micro-batches does not change the objective. It must divide the number of
     prompts in the batch.

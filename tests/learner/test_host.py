@@ -1,5 +1,6 @@
 """One learner process: cold start, GRPO steps, checkpoints; resumed it goes on bit for bit."""
 
+import os
 import shutil
 
 import jax
@@ -102,16 +103,17 @@ def test_the_exported_policy_is_the_trained_one(run):
     learner.close()
 
 
-def cut(checkpoint):
+def cut(checkpoint, share=0.5):
     for file in (checkpoint / "state").rglob("*"):
         if file.is_file() and file.stat().st_size > 1000:
-            file.write_bytes(file.read_bytes()[:100])
+            os.truncate(file, int(share * file.stat().st_size))
 
 
-def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, tmp_path):
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.95])
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(run, tmp_path, share):
     folder, hashes = run
     shutil.copytree(folder, tmp_path / "c")
-    cut(tmp_path / "c" / "grpo" / "4")
+    cut(tmp_path / "c" / "grpo" / "4", share)
     learner, begun = host(tmp_path / "c")
     assert (begun["step"], begun["ledger"]) == (3, {"step": 3})
     assert learner.parameters_sha256() == hashes[3]
