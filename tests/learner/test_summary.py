@@ -14,7 +14,7 @@ def test_figures_of_a_history(tmp_path):
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(
             "INSERT INTO steps (step, sitting, reward, samples, tokens, fingerprint, metrics, "
-            "seconds, wall_s) VALUES (?, 1, ?, 8, 100, 0, '{}', ?, 2.5)",
+            "seconds, wall_s, finished_at) VALUES (?, 1, ?, 8, 100, 0, '{}', ?, 2.5, 0)",
             [(n + 1, n / 20, '{"wait": 0.5, "update": 1.5}') for n in range(20)],
         )
     figures = ledger_figures(path)
