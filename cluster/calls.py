@@ -62,7 +62,7 @@ def resolve_all(
             if time.monotonic() > ends:
                 silent = ", ".join(name_of[ref] for ref in waiting)
                 raise WorkerGone(f"no answer within {timeout_s:.0f} s from {silent}")
-        elif failure(done[0]) is not None:
+        elif _failure(done[0]) is not None:
             culprit = _culprit(done[0], waiting)
             resolve(culprit, _FETCH_S, name_of[culprit])
     return ray.get(list(refs), timeout=_FETCH_S)
@@ -70,7 +70,7 @@ def resolve_all(
 
 def died(ref: Any) -> bool:
     """Whether a finished call ended with its actor, and not by what the actor itself raised."""
-    error = failure(ref)
+    error = _failure(ref)
     return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
 
 
@@ -85,7 +85,7 @@ def _culprit(failed: Any, waiting: Sequence[Any]) -> Any:
     return next((ref for ref in done if died(ref)), failed)
 
 
-def failure(ref: Any) -> Exception | None:
+def _failure(ref: Any) -> Exception | None:
     """What a finished reference raises; None when it has a value."""
     try:
         ray.get(ref, timeout=_FETCH_S)

@@ -13,13 +13,8 @@ from configs.load import differences, dump, load
 from configs.schema import RunConfig
 
 MAY_DIFFER = (
-    *(
-        "loop.steps",
-        "loop.time_budget_s",
-        "loop.wait_timeout_s",
-        "loop.silence_s",
-        "loop.max_losses",
-    ),
+    *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
+    *("loop.silence_s", "loop.max_losses", "learner.max_skipped"),
     *("rollout.actors", "judge.actors", "judge.rubric", "judge.max_abstain"),
     *("checkpoint.", "eval."),
 )
