@@ -1,11 +1,11 @@
 """The compiled programs of the learner: one cold-start step and one GRPO step.
 
 Everything that a program depends on is an argument, its state is donated, and the only thing that
-leaves the device is a dictionary of scalars.
+leaves the device is a dictionary of scalars. A process traces the program of a configuration once.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +43,7 @@ def abstract_state(model: PolicyModel, optimizer, mesh: Mesh) -> TrainState:
     return jax.tree_util.tree_map_with_path(placed, state)
 
 
+@cache
 def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransformation:
     """AdamW under a cosine schedule with linear warm-up, gradients clipped by their global norm."""
     schedule = optax.warmup_cosine_decay_schedule(
@@ -58,6 +59,7 @@ def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransfo
     )
 
 
+@cache
 def sft_optimizer(section: SftSection) -> optax.GradientTransformation:
     """The cold start's optimizer: AdamW, or Muon on the matrices (Jordan et al. 2024)."""
     schedule = optax.warmup_cosine_decay_schedule(
@@ -101,6 +103,7 @@ def muon_dimensions(params: Params) -> dict[str, contrib.MuonDimensionNumbers | 
     return {name: of(name) for name in params}
 
 
+@cache
 def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
     """(state, Demonstrations) -> (state, {"loss"}): cross-entropy of the completions."""
 
@@ -115,6 +118,7 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
     return jax.jit(step, donate_argnums=0)
 
 
+@cache
 def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
     """(state, reference params, Batch) -> (state, metrics).
 

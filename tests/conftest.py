@@ -7,12 +7,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # programs of the tests run once or twice: compiling them fast matters more than their speed
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # many tests, and the runs that they start, make the same programs anew: each is compiled once
-_programs = tempfile.TemporaryDirectory(prefix="showwork-programs-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have the folder of the process that began
+    _programs = tempfile.TemporaryDirectory(prefix="showwork-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402  (reads the settings above)
+import pytest  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of a file stay together, those with Ray share one cluster, and begin first."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)

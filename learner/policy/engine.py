@@ -14,7 +14,7 @@ S = slots, C = cache length, n = prompts of a prefill.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -85,28 +85,8 @@ class Engine:
         self._params: Params | None = None
         self._cache: Cache = empty_cache(model, slots, self.max_prompt + self.max_new)
         self._owner: list[tuple[_Progress, int] | None] = [None] * slots
-        self._state = Slots(
-            *(np.zeros(slots, np.int32) for _ in range(4)),
-            keys=np.zeros((slots, 2), np.uint32),
-            temperature=np.ones(slots, np.float32),
-        )
-        self._decode, self._prefill = self._compile(section.chunk)
-
-    def _compile(self, chunk: int):
-        """Both programs ahead of their first use: the weights may still be on their way."""
-        dtype = self.model.compute_dtype
-        params = {
-            name: jax.ShapeDtypeStruct(shape.shape, dtype)
-            for name, shape in self.model.abstract_params().items()
-        }
-        rows = np.zeros((self.prefill_rows, self.max_prompt), np.int32)
-        slots = np.zeros(self.slots, np.int32)
-        decode = jax.jit(partial(decode_chunk, self.model, chunk, self.stops), donate_argnums=1)
-        fill = jax.jit(partial(prefill, self.model), donate_argnums=1)
-        return (
-            decode.lower(params, self._cache, self._state).compile(),
-            fill.lower(params, self._cache, rows, slots, slots).compile(),
-        )
+        self._state = _idle(slots)
+        self._decode, self._prefill = _compiled(model, section, stops)
 
     def load(self, params: dict[str, np.ndarray]) -> None:
         """Take new weights. Only between permits: slots in use would mix two policies."""
@@ -200,6 +180,33 @@ class Engine:
             tuple(np.array(row, np.float32) for row in progress.logprobs),
             np.array([row[-1] not in self.stops for row in progress.tokens]),
         )
+
+
+@cache
+def _compiled(model: PolicyModel, section: RolloutSection, stops: tuple):
+    """Decode and prefill ahead of their first use: the weights may still be on their way."""
+    slots, length = section.slots, section.max_prompt_tokens
+    params = {
+        name: jax.ShapeDtypeStruct(shape.shape, model.compute_dtype)
+        for name, shape in model.abstract_params().items()
+    }
+    cache = jax.eval_shape(lambda: empty_cache(model, slots, length + section.max_new_tokens))
+    rows = jax.ShapeDtypeStruct((max(1, slots // section.group_size), length), np.int32)
+    ids = jax.ShapeDtypeStruct((slots,), np.int32)
+    decode = jax.jit(partial(decode_chunk, model, section.chunk, stops), donate_argnums=1)
+    fill = jax.jit(partial(prefill, model), donate_argnums=1)
+    return (
+        decode.lower(params, cache, _idle(slots)).compile(),
+        fill.lower(params, cache, rows, ids, ids).compile(),
+    )
+
+
+def _idle(slots: int) -> Slots:
+    return Slots(
+        *(np.zeros(slots, np.int32) for _ in range(4)),
+        keys=np.zeros((slots, 2), np.uint32),
+        temperature=np.ones(slots, np.float32),
+    )
 
 
 def completion_keys(seed: int, permit: Permit) -> np.ndarray:

@@ -9,7 +9,7 @@ P tokens.
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -32,7 +32,9 @@ _REMAT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(
+    frozen=True, eq=False
+)  # one object a configuration, and hashed as such: programs are kept
 class PolicyModel:
     """A model without its weights: the Tunix graph, and how its parameters are named and placed."""
 
@@ -92,6 +94,7 @@ class PolicyModel:
         return std * jax.random.normal(key, shape, jnp.float32)
 
 
+@cache
 def build_model(
     section: ModelSection, vocabulary: int | None = None, remat: str = "none"
 ) -> PolicyModel:

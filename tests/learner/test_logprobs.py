@@ -1,5 +1,6 @@
 """Shared prompts against Tunix's own forward pass over whole rows."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -25,22 +26,22 @@ def rows_of(rng):
 
 
 def tunix_logprobs(model, params, rows, temperature):
-    """Each row alone, prompt and completion in one piece, through the module's own call."""
+    """Prompt and completion in one piece, without padding, through the module's own call."""
     flat = [
         (path, variable.replace(params[".".join(map(str, path))]))
         for path, variable in model.variables
     ]
     module = nnx.merge(model.graph, nnx.from_flat_state(flat))
     values = []
-    for number, completion in enumerate(rows.completions):
-        prompt = rows.prompts[number // SIBLINGS][: LENGTHS[number // SIBLINGS]]
-        tokens = np.concatenate([prompt, completion])[None]
-        length = tokens.shape[1]
-        mask = jnp.tril(jnp.ones((1, length, length), bool))
-        scores, _ = module(jnp.asarray(tokens), jnp.arange(length)[None], None, mask)
-        every = jax.nn.log_softmax(scores[0, len(prompt) - 1 : -1] / temperature)
-        values.append(jnp.take_along_axis(every, completion[:, None], axis=1)[:, 0])
-    return jnp.stack(values)
+    for number, length in enumerate(LENGTHS):
+        prompt = jnp.tile(rows.prompts[number, :length], (SIBLINGS, 1))
+        completions = rows.completions[number * SIBLINGS : (number + 1) * SIBLINGS]
+        tokens = jnp.concatenate([prompt, completions], axis=1)
+        mask = jnp.tril(jnp.ones((1, tokens.shape[1], tokens.shape[1]), bool))
+        scores, _ = module(tokens, jnp.arange(tokens.shape[1])[None], None, mask)
+        every = jax.nn.log_softmax(scores[:, length - 1 : -1] / temperature)
+        values.append(jnp.take_along_axis(every, completions[..., None], axis=2)[..., 0])
+    return jnp.concatenate(values)
 
 
 # 3: shorter than prompt and completion; 11: shorter than the cache, whose padding it must not count
@@ -60,8 +61,14 @@ def test_values_and_gradients_are_tunix_own(window):
     def theirs(params):
         return tunix_logprobs(model, params, rows, 0.7)
 
-    np.testing.assert_allclose(ours(params), theirs(params), atol=2e-5)
-    mine, other = (jax.grad(lambda p, f=f: jnp.sum(jnp.sin(f(p))))(params) for f in (ours, theirs))
+    @partial(jax.jit, static_argnums=0)
+    def values_and_gradient(of, params):
+        value = lambda p: (jnp.sum(jnp.sin(of(p))), of(p))  # noqa: E731
+        gradient, values = jax.grad(value, has_aux=True)(params)
+        return values, gradient
+
+    (values, mine), (expected, other) = (values_and_gradient(f, params) for f in (ours, theirs))
+    np.testing.assert_allclose(values, expected, atol=2e-5)
     for name, value in other.items():
         np.testing.assert_allclose(mine[name], value, atol=2e-4, err_msg=name)
 
@@ -69,8 +76,8 @@ def test_values_and_gradients_are_tunix_own(window):
 def test_a_completion_of_one_token(model, params):
     rows = rows_of(np.random.default_rng(0))
     short = SimpleNamespace(**{**vars(rows), "completions": rows.completions[:, :1]})
-    np.testing.assert_allclose(
-        completion_logprobs(model, params, short, 1.0, 8)[0][:, 0],
-        completion_logprobs(model, params, rows, 1.0, 8)[0][:, 0],
-        atol=1e-5,
-    )
+    logprobs = [
+        jax.jit(lambda p, of=of: completion_logprobs(model, p, of, 1.0, 8)[0])(params)
+        for of in (short, rows)
+    ]
+    np.testing.assert_allclose(logprobs[0][:, 0], logprobs[1][:, 0], atol=1e-5)
