@@ -241,7 +241,9 @@ def _on_cluster(
     from cluster.placement import plan
     from cluster.stopper import Stopper
     from configs.run_folder import open_run
+    from learner.policy.folder import with_architecture
 
+    config = with_architecture(config)
     planned = plan(args.hosts, config)
     path = args.run or new_run_folder(args.config or DEMO)
     with nothing_left_behind(path):

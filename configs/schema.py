@@ -4,7 +4,7 @@ A run is a tree of frozen sections. Defaults are those of a small CPU run; the s
 files state what they change. Seconds end in `_s`; counts are plain nouns; "" means "not given".
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -39,7 +39,10 @@ class DataSection(Section):
 
 class ModelSection(Section):
     preset: Literal["", "gemma2_2b", "gemma2_9b"] = ""
-    """A Tunix model configuration by name; with "" the sizes below are used."""
+    """A published Gemma2 by name; with "" the sizes below are used."""
+    architecture: dict[str, Any] = {}
+    """What the `config.json` of a Hugging Face folder says; filled in from `weights`, and kept in
+    the run's config.toml. Given without weights: a fresh network of that architecture."""
     layers: Count = 3
     embed_dim: Count = 128
     hidden_dim: Count = 384

@@ -22,7 +22,9 @@ from learner import fingerprint
 from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.ledger import Ledger
-from learner.policy.model import build_model, load_safetensors
+from learner.policy.folder import is_hugging_face
+from learner.policy.model import build_model
+from learner.policy.pretrained import check_room, load_weights
 from learner.policy.sharding import ROWS, check_rows, make_mesh, row_parts
 from learner.step import (
     TrainState,
@@ -235,20 +237,21 @@ class LearnerHost:
         return "sft", 0, {}
 
     def _initial_params(self) -> dict[str, jax.Array]:
-        weights = self.config.model.weights
+        weights = Path(self.config.model.weights)
         abstract = self._abstract("sft").params
         shardings = {name: x.sharding for name, x in abstract.items()}
-        if not weights:
+        if not self.config.model.weights:
             return jax.jit(self.model.init, out_shardings=shardings)(self.config.run.seed)
-        trained = Path(weights) / "checkpoints" / "reference"
+        check_room(abstract, shardings, copies=4)  # parameters, two moments, reference
+        trained = weights / "checkpoints" / "reference"
         if trained.exists():
             return restore_tree(trained, abstract)
-        if not list(Path(weights).glob("*.safetensors")):
+        if not is_hugging_face(weights):
             raise InputError(
                 f"model.weights = {weights}: neither a folder with .safetensors files nor a run "
                 "folder with a finished cold start"
             )
-        return jax.device_put(load_safetensors(self.model, weights, self.mesh), shardings)
+        return load_weights(self.model.architecture, weights, shardings)
 
     def _fresh_moments(self, phase: str, params):
         placed = jax.tree.map(lambda x: x.sharding, self._abstract(phase).optimizer)

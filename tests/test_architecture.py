@@ -20,7 +20,7 @@ FORBIDDEN = {  # module prefix -> outside packages that it must not import
     "learner.progress": HEAVY,
     "learner.ledger": HEAVY,
 }
-ONLY_IN = {"tunix": "learner.policy.model"}
+ONLY_IN = {"tunix": "learner.policy.families"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 60
 VAGUE = {"utils", "common", "helpers", "manager", "base"}
 

@@ -12,6 +12,7 @@ from actors.rewards.format import render
 from actors.rewards.rubric import Rubric
 from configs.run_folder import RunFolder, write_text
 from configs.schema import RunConfig
+from learner.policy.folder import check_weights
 from learner.policy.tokenizer import Tokenizer, train_tokenizer
 
 SYNTHETIC = "synthetic"
@@ -38,6 +39,7 @@ def prepare(folder: RunFolder, config: RunConfig, rubric: Rubric) -> Corpus:
     train_path, heldout_path = data_paths(folder.data, config)
     train, heldout = load_table(train_path), load_table(heldout_path)
     tokenizer = _tokenizer(folder.tokenizer_file, train, config)
+    check_weights(config.model, tokenizer.vocabulary)
     prefix = config.data.template
 
     def count(prompt: str) -> int:

@@ -40,7 +40,10 @@ def linear_product(x, kernel, dimension_numbers=None, **_):
 
 
 def einsum_product(einsum_str: str, x, weight):
-    """`matmul` in the place of the einsums of Tunix's Gemma attention; None for an unknown one."""
+    """`matmul` in the place of the einsums of Tunix's attention layers; None for an unknown one."""
+    if einsum_str in ("BTD,DNH->BTNH", "BSD,DKH->BSKH"):
+        d, n, h = weight.shape
+        return matmul(x, weight.reshape(d, n * h)).reshape(*x.shape[:2], n, h)
     if einsum_str == "BTD,NDH->BTNH":
         n, d, h = weight.shape
         flat = weight.transpose(1, 0, 2).reshape(d, n * h)

@@ -1,4 +1,4 @@
-"""The policy network: a Tunix Gemma, and the only module that knows Tunix.
+"""The policy network: one interface for all families.
 
 Parameters are one flat dictionary `{"layers.0.attn.q_einsum.w": array}` wherever they go: in the
 optimizer, in checkpoints, over the wire. `PolicyModel.bind` turns it back into the Tunix module.
@@ -16,20 +16,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from tunix.models.gemma import model as gemma
-from tunix.models.gemma import params_safetensors
 
 from configs.schema import ModelSection
-from learner.policy.matmul import einsum_product, linear_product
+from learner.policy.architecture import Architecture, architecture_of
+from learner.policy.families import angles_of, make_module, prepare, project, run_layer, window_of
 
 Params = dict[str, Any]  # name -> array: jax, numpy or abstract
 Cache = dict[str, Any]  # layer name -> {"k", "v"}
-
-_REMAT = {
-    "none": gemma.RematConfig.NONE,
-    "block": gemma.RematConfig.BLOCK,
-    "decoder": gemma.RematConfig.DECODER,
-}
 
 
 @dataclass(
@@ -38,7 +31,7 @@ _REMAT = {
 class PolicyModel:
     """A model without its weights: the Tunix graph, and how its parameters are named and placed."""
 
-    config: gemma.ModelConfig
+    architecture: Architecture
     compute_dtype: str
     graph: Any
     variables: tuple[tuple[tuple, nnx.Variable], ...]  # (path, abstract variable), sorted
@@ -57,7 +50,7 @@ class PolicyModel:
             for path, variable in self.variables
         }
 
-    def bind(self, params: Params, for_gradient: bool = False) -> gemma.Gemma:
+    def bind(self, params: Params, for_gradient: bool = False) -> Any:
         """The Tunix module with `params`, cast to the compute dtype.
 
         `for_gradient`: on a CPU, use the products whose gradients run fast there (`matmul.py`).
@@ -67,9 +60,7 @@ class PolicyModel:
             for path, variable in self.variables
         ]
         module = nnx.merge(self.graph, nnx.from_flat_state(flat))
-        _unmask_windows(module)
-        if for_gradient and jax.default_backend() == "cpu":
-            _use_flat_products(module)
+        prepare(module, self.architecture, for_gradient and jax.default_backend() == "cpu")
         return module
 
     def init(self, seed: jax.Array) -> Params:
@@ -85,12 +76,14 @@ class PolicyModel:
         }
 
     def _draw(self, name: str, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
-        if name.endswith("scale"):  # RMSNorm multiplies by 1 + scale
+        if name.endswith(("scale", "_bias")):  # a Gemma norm multiplies by 1 + scale
             return jnp.zeros(shape, jnp.float32)
+        if name.endswith("norm.w"):
+            return jnp.ones(shape, jnp.float32)
         std = 1 / math.sqrt(fan_in(name, shape))
-        if name.endswith(("attn_vec_einsum.w", "down_proj.kernel")):
+        if name.endswith(("attn_vec_einsum.w", "o_proj.w", "down_proj.kernel")):
             # what writes into the residual stream starts smaller, so that depth does not blow it up
-            std /= math.sqrt(2 * self.config.num_layers)
+            std /= math.sqrt(2 * self.architecture.layers)
         return std * jax.random.normal(key, shape, jnp.float32)
 
 
@@ -100,42 +93,28 @@ def build_model(
 ) -> PolicyModel:
     """The model of a configuration, abstractly: no memory is taken for weights.
 
-    `vocabulary`: ids of the tokenizer. Presets have a number of their own, which for Gemma2
-    is 128 more than the published weights have; the tokenizer's wins.
+    `vocabulary`: ids of the tokenizer; a model without published weights has as many.
     """
-    config = _gemma_config(section, vocabulary)
-    config.num_embed = vocabulary or config.num_embed
-    config.remat_config = _REMAT[remat]
-    module = nnx.eval_shape(lambda: gemma.Gemma(config, rngs=nnx.Rngs(params=0)))
+    found = architecture_of(section, vocabulary)
+    module = nnx.eval_shape(lambda: make_module(found, section.compute_dtype, remat))
     graph, state = nnx.split(module)
     variables = tuple(nnx.to_flat_state(state))
-    return PolicyModel(config, section.compute_dtype, graph, variables)
-
-
-def load_safetensors(model: PolicyModel, folder: str, mesh) -> Params:
-    """Parameters (float32) from a Hugging Face Gemma2 folder of .safetensors files."""
-    module = params_safetensors.create_model_from_safe_tensors(
-        folder, model.config, mesh, jnp.float32, mode="original"
-    )
-    return {
-        _name(path): variable.get_value()
-        for path, variable in nnx.to_flat_state(nnx.state(module, nnx.Param))
-    }
+    return PolicyModel(found, section.compute_dtype, graph, variables)
 
 
 def fan_in(name: str, shape: tuple[int, ...]) -> int:
     """Inputs that one output of the parameter sums over."""
     if name.endswith("input_embedding"):
         return shape[1]  # read as the output projection: logits = h @ E.T
-    if name.endswith("attn_vec_einsum.w"):  # [N, H, D]
+    if name.endswith(("attn_vec_einsum.w", "o_proj.w")):  # [N, H, D]
         return shape[0] * shape[1]
     if name.endswith("einsum.w"):  # [N, D, H] or [C, K, D, H]
         return shape[-2]
-    return shape[0]  # feed-forward kernels: [in, out]
+    return shape[0]  # feed-forward kernels [in, out], q, k, v of others than Gemma [D, N, H]
 
 
 def hidden_states(
-    module: gemma.Gemma,
+    module: Any,
     tokens_BT: jax.Array,
     positions_BT: jax.Array,
     mask_BTS: jax.Array,
@@ -154,17 +133,20 @@ def hidden_states(
     if key_positions_BS is None:
         key_positions_BS = jnp.arange(mask_BTS.shape[-1])[None]
     distance_BTS = positions_BT[:, :, None] - key_positions_BS[:, None]
+    angles = angles_of(module, positions_BT)
     for number, layer in enumerate(module.layers):
-        name, window = f"layer_{number}", getattr(layer.attn, _WINDOW, None)
+        name, window = f"layer_{number}", window_of(layer)
         seen_BTS = mask_BTS
         if window is not None and window < mask_BTS.shape[-1]:
             seen_BTS = mask_BTS & (distance_BTS < window)
-        new_cache[name], x_BTD = layer(x_BTD, positions_BT, cache[name], seen_BTS)
+        new_cache[name], x_BTD = run_layer(
+            layer, x_BTD, positions_BT, angles, cache[name], seen_BTS
+        )
     return module.final_norm(x_BTD), new_cache
 
 
 def prompt_states(
-    model: PolicyModel, module: gemma.Gemma, prompts_NP: jax.Array
+    model: PolicyModel, module: Any, prompts_NP: jax.Array
 ) -> tuple[jax.Array, Cache]:
     """[N, P, D] of right-padded prompts, and their keys and values.
 
@@ -182,77 +164,17 @@ def prompt_states(
     return hidden_states(module, prompts_NP, positions_NP, mask_NPP, cache)
 
 
-def logits(module: gemma.Gemma, hidden: jax.Array) -> jax.Array:
+def logits(module: Any, hidden: jax.Array) -> jax.Array:
     """[..., D] -> [..., V] float32, after the final soft-cap."""
-    embedding_VD = module.embedder.input_embedding.get_value()
-    values = jnp.dot(hidden, embedding_VD.T, preferred_element_type=jnp.float32)
-    cap = module.final_logits_softcap
-    return values if cap is None else jnp.tanh(values / cap) * cap
+    return project(module, hidden)
 
 
 def empty_cache(model: PolicyModel, rows: int, length: int) -> Cache:
     """Keys and values [rows, length, KV heads, head_dim] of each layer, zero, compute dtype."""
-    shape = (rows, length, model.config.num_kv_heads, model.config.head_dim)
+    found = model.architecture
+    shape = (rows, length, found.kv_heads, found.head_dim)
     zeros = partial(jnp.zeros, shape, model.compute_dtype)
-    return {
-        f"layer_{number}": {"k": zeros(), "v": zeros()} for number in range(model.config.num_layers)
-    }
-
-
-def _gemma_config(section: ModelSection, vocabulary: int | None) -> gemma.ModelConfig:
-    if section.preset:
-        return getattr(gemma.ModelConfig, section.preset)()
-    if vocabulary is None:
-        raise ValueError("a model from scratch needs the size of its tokenizer's vocabulary")
-    kinds = (gemma.AttentionType.LOCAL_SLIDING, gemma.AttentionType.GLOBAL)
-    return gemma.ModelConfig(
-        num_layers=section.layers,
-        num_embed=vocabulary,
-        embed_dim=section.embed_dim,
-        hidden_dim=section.hidden_dim,
-        num_heads=section.heads,
-        head_dim=section.head_dim,
-        num_kv_heads=section.kv_heads,
-        final_logit_softcap=30.0,
-        use_post_attn_norm=True,
-        use_post_ffw_norm=True,
-        attention_types=tuple(kinds[number % 2] for number in range(section.layers)),
-        attn_logits_soft_cap=50.0,
-        sliding_window_size=section.sliding_window,
-    )
-
-
-_WINDOW = "window"  # of a local layer, whose own mask is off
-
-
-def _unmask_windows(module: gemma.Gemma) -> None:
-    """Take local layers' windows from Tunix, which reads a place in the cache as a position."""
-    for layer in module.layers:
-        if layer.attn.attn_type == gemma.AttentionType.LOCAL_SLIDING:
-            layer.attn.attn_type = gemma.AttentionType.GLOBAL
-            setattr(layer.attn, _WINDOW, layer.attn.sliding_window_size)
-
-
-_FLAT = "flat_product"  # marks the einsums whose gradients are wanted fast
-
-
-def _use_flat_products(module: gemma.Gemma) -> None:
-    for layer in module.layers:
-        for linear in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
-            linear.dot_general = linear_product
-        for part in vars(layer.attn).values():
-            if isinstance(part, gemma.Einsum):
-                setattr(part, _FLAT, True)
-
-
-def _einsum_call(self: gemma.Einsum, x: jax.Array) -> jax.Array:
-    weight = self.w.get_value()
-    flat = einsum_product(self.einsum_str, x, weight) if hasattr(self, _FLAT) else None
-    return jnp.einsum(self.einsum_str, x, weight) if flat is None else flat
-
-
-# Tunix's einsum has no hook for another product, unlike nnx.Linear's dot_general
-gemma.Einsum.__call__ = _einsum_call  # pyrefly: ignore
+    return {f"layer_{number}": {"k": zeros(), "v": zeros()} for number in range(found.layers)}
 
 
 def _name(path: tuple) -> str:

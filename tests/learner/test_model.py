@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
-from safetensors.numpy import save_file
 
 from configs.errors import InputError
 from configs.schema import LearnerSection, ModelSection
 from learner.policy.logprobs import completion_logprobs
-from learner.policy.model import build_model, fan_in, load_safetensors, prompt_states
+from learner.policy.model import build_model, fan_in, prompt_states
 from learner.policy.sharding import make_mesh
 from tests.learner.conftest import VOCABULARY
 
@@ -92,40 +91,3 @@ def test_a_fast_product_changes_no_gradient(model, params):
 def test_a_mesh_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"learner.fsdp = 3 x learner.tp = 1 .* 4 devices"):
         make_mesh(LearnerSection(fsdp=3))
-
-
-def test_published_weights_are_read(model, params, tmp_path):
-    """A folder as Hugging Face has it: [out, in] matrices, one file."""
-    save_file(as_hugging_face(params), tmp_path / "model.safetensors")
-    loaded = load_safetensors(model, str(tmp_path), make_mesh(LearnerSection(fsdp=2)))
-    assert loaded.keys() == params.keys()
-    for name, value in params.items():
-        np.testing.assert_array_equal(loaded[name], value, err_msg=name)
-
-
-def as_hugging_face(params):
-    names = {
-        "input_layernorm": "pre_attention_norm",
-        "post_attention_layernorm": "post_attn_norm",
-        "pre_feedforward_layernorm": "pre_ffw_norm",
-        "post_feedforward_layernorm": "post_ffw_norm",
-    }
-    tensors = {
-        "model.embed_tokens.weight": params["embedder.input_embedding"],
-        "model.norm.weight": params["final_norm.scale"],
-    }
-    for number in range(2):
-        ours, theirs = f"layers.{number}", f"model.layers.{number}"
-        n_d_h = params[f"{ours}.attn.q_einsum.w"]
-        width = n_d_h.shape[1]
-        tensors[f"{theirs}.self_attn.q_proj.weight"] = n_d_h.transpose(0, 2, 1).reshape(-1, width)
-        for part, k_d_h in zip("kv", params[f"{ours}.attn.kv_einsum.w"], strict=True):
-            flat = k_d_h.transpose(0, 2, 1).reshape(-1, width)
-            tensors[f"{theirs}.self_attn.{part}_proj.weight"] = flat
-        n_h_d = params[f"{ours}.attn.attn_vec_einsum.w"]
-        tensors[f"{theirs}.self_attn.o_proj.weight"] = n_h_d.reshape(-1, width).T
-        for part in ("gate_proj", "up_proj", "down_proj"):
-            tensors[f"{theirs}.mlp.{part}.weight"] = params[f"{ours}.mlp.{part}.kernel"].T
-        for norm, name in names.items():
-            tensors[f"{theirs}.{norm}.weight"] = params[f"{ours}.{name}.scale"]
-    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
