@@ -22,6 +22,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def __hash__(self) -> int:
+        """Also of a section that holds a dictionary: programs are kept by their configuration."""
+        return hash(self.model_dump_json())
+
 
 class RunSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

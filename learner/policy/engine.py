@@ -202,11 +202,8 @@ def _compiled(model: PolicyModel, section: RolloutSection, stops: tuple):
 
 
 def _idle(slots: int) -> Slots:
-    return Slots(
-        *(np.zeros(slots, np.int32) for _ in range(4)),
-        keys=np.zeros((slots, 2), np.uint32),
-        temperature=np.ones(slots, np.float32),
-    )
+    numbers = (np.zeros(slots, np.int32) for _ in range(4))
+    return Slots(*numbers, np.zeros((slots, 2), np.uint32), np.ones(slots, np.float32))
 
 
 def completion_keys(seed: int, permit: Permit) -> np.ndarray:
