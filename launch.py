@@ -9,6 +9,7 @@
   launch.py audit RUN [--json]      does the run folder bear out what the run claims?
   launch.py replay RUN --step N     do a recorded step again: are the parameters the same?
   launch.py chaos                   a run whose processes are killed and stopped, and its audit
+  launch.py doctor FILE             is a cluster file right? each line to change, and to what
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
 
@@ -26,11 +27,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.command_line import add_commands
 from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "audit", "replay", "chaos", "data", "judge")
+COMMANDS = ("train", "sft", "eval", "audit", "replay", "chaos", "doctor", "data", "judge")
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -106,6 +108,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         sub.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
     _checking_commands(commands)
     _chaos_command(commands)
+    add_commands(commands)
     args = parser.parse_args(argv)
     if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
         args.overrides.insert(0, args.folder)
