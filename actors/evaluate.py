@@ -10,7 +10,7 @@ from actors.data.feed import prompt_tokens
 from actors.data.tables import question
 from cluster.messages import Permit, ScoredGroup, Verdict
 from configs.schema import RunConfig
-from learner.collect import Collector, Queue, WorkLost
+from learner.collect import SET_ASIDE, Collector, Key, Queue, WorkLost
 from learner.policy.tokenizer import Tokenizer
 
 MODES = ("greedy", "sampled")
@@ -53,12 +53,20 @@ class Evaluation:
         ]
 
     def _take(self, permits: list[Permit], collector: Collector) -> list[ScoredGroup]:
+        of_key = {permit.key: permit for permit in permits}
+
+        def ask(keys: list[Key]) -> None:
+            self._queue.put([of_key[key] for key in keys])
+
+        def set_aside(key: Key) -> None:
+            collector.keep(ScoredGroup.instead(of_key[key], SET_ASIDE))
+
+        ask(list(of_key))
         while True:
-            self._queue.put([permit for permit in permits if permit.key not in collector])
             try:
-                return collector.take([permit.key for permit in permits])
-            except WorkLost:
-                pass
+                return collector.take(list(of_key))
+            except WorkLost as lost:
+                collector.ask_again(lost, list(of_key), ask, set_aside)
 
 
 def measures(verdicts: Sequence[Verdict]) -> dict:

@@ -69,7 +69,7 @@ class Job:
                 silence_s=silence_s,
             ),
         ]
-        self._handed_out = self._lost = 0
+        self._arrived = self._lost = 0
         self.learner = LearnerSlice(
             LearnerHost,
             connection,
@@ -114,13 +114,13 @@ class Job:
                 self.incident("replaced", what)
             self._count(lost)
             # those will be asked for again, with what is lost
-            self.permits.get(_ALL, 0.0)
-            raise WorkLost(", ".join(lost))
+            untaken = self.permits.get(_ALL, 0.0)
+            raise WorkLost(", ".join(lost), {permit.key for permit in untaken})
 
     def _count(self, lost: Sequence[str]) -> None:
         """Raises RunError when workers are lost again and again, and nothing else happens."""
-        if self.collector.handed_out > self._handed_out:
-            self._handed_out, self._lost = self.collector.handed_out, 0
+        if self.collector.arrived > self._arrived:
+            self._arrived, self._lost = self.collector.arrived, 0
         self._lost += len(lost)
         if self._lost > self.config.loop.max_losses:
             raise RunError(
@@ -141,7 +141,7 @@ class Job:
     def feed(self, consumed: int) -> PermitFeed:
         """The training stream behind the prompts that were used up."""
         corpus = self.corpus
-        return PermitFeed(corpus.train, corpus.tokenizer, self.config, self.permits, consumed)
+        return PermitFeed(corpus.train, corpus.tokenizer, self.config, consumed)
 
     def evaluation(self) -> Evaluation:
         corpus = self.corpus

@@ -5,9 +5,12 @@ Shapes: G = siblings (completions of one prompt), P = prompt tokens, N = tokens 
 """
 
 import math
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
+
+NOBODY = -1  # the number of no actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,27 @@ class ScoredGroup:
     judge_s: float  # time spent on the group
     finished_at: float  # seconds since the epoch
     tried: tuple[int, ...] = ()  # judges that abstained on some of it since it was last asked for
+
+    @classmethod
+    def instead(cls, permit: Permit, reason: str) -> "ScoredGroup":
+        """Stands for a group that cannot be had: one token a sibling, which weighs nothing."""
+        siblings = permit.siblings
+        rollout = RolloutGroup(
+            permit,
+            permit.policy_version,
+            tokens=(np.zeros(1, np.int32),) * siblings,
+            logprobs=(np.zeros(1, np.float32),) * siblings,
+            texts=("",) * siblings,
+            truncated=np.zeros(siblings, bool),
+            actor=NOBODY,
+            finished_at=time.time(),
+        )
+        return cls(rollout, (Verdict.abstain(reason),) * siblings, NOBODY, 0.0, time.time())
+
+    @property
+    def set_aside(self) -> str:
+        """Why nobody sampled it; "" for a group that somebody did."""
+        return self.verdicts[0].abstained if self.rollout.actor == NOBODY else ""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -113,8 +113,9 @@ class LoopSection(Section):
     """Longest silence of the rollout and judge pools before the run stops and says so."""
     silence_s: Annotated[float, Field(gt=0)] = 60.0
     """A process that does not answer for so long hangs, and is replaced."""
-    max_losses: Annotated[int, Field(ge=0)] = 5
-    """Processes that may die or hang, with nothing finished in between, before the run ends."""
+    max_losses: Annotated[int, Field(ge=0)] = 10
+    """Processes that may die or hang, with nothing finished in between, before the run ends. The
+    default leaves room for two neighbouring groups that kill their workers to be set aside."""
 
 
 class GrpoSection(Section):

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,10 +15,22 @@ Key = tuple[str, int]  # (stream, index) of a permit
 FEWEST_VERDICTS = 2  # of a group: one reward alone is neither better nor worse than its siblings
 TIMES_ASKED = 2  # the judges are asked again for a group with fewer, before it is given up
 REMINDER_S = 60.0
+LOST_TOGETHER = (
+    2  # times that groups may be lost with a worker before they are asked for in parts ...
+)
+LOST_ALONE = 3  # ... and one alone, before it is set aside: then it is what kills its workers
+SET_ASIDE = f"set aside: {LOST_ALONE} workers in a row died or hung with nothing else to do"
 
 
 class WorkLost(Exception):
-    """Raised by `check`: a worker was replaced. What has not arrived must be asked for again."""
+    """Raised by `check`: a worker was replaced. What has not arrived must be asked for again.
+
+    `untaken`: groups that no worker had begun.
+    """
+
+    def __init__(self, what: str, untaken: Iterable[Key] = ()):
+        super().__init__(what)
+        self.untaken = frozenset(untaken)
 
 
 class Queue(Protocol):
@@ -64,7 +76,8 @@ class Collector:
         self._clock = clock
         self._early: dict[Key, ScoredGroup] = {}
         self._taken: dict[str, int] = {}  # stream -> the last index that was handed out
-        self.handed_out = 0  # groups, so far
+        self._losses: Counter[Key] = Counter()  # of groups that are missing, with a worker
+        self.arrived = 0  # groups, so far
         self.asked_again = 0  # groups, so far
         self.paused_s = 0.0  # so far
 
@@ -97,13 +110,57 @@ class Collector:
             self._ask_judges([replace(group, tried=()) for group in again])
             groups = self._wait(keys)
         self.paused_s += outage.seconds
-        self.handed_out += len(keys)
         for stream, index in keys:
             self._taken[stream] = max(index, self._taken.get(stream, -1))
             del self._early[stream, index]
         return groups
 
+    def keep(self, group: ScoredGroup) -> None:
+        """A group that comes another way than from the judges."""
+        self._early[group.key] = group
+        del self._losses[group.key]
+
+    def ask_again(
+        self,
+        lost: WorkLost,
+        keys: Sequence[Key],
+        ask: Callable[[list[Key]], None],
+        set_aside: Callable[[Key], None],
+    ) -> None:
+        """Ask for those of the groups that are missing after a loss.
+
+        All together; but those that were lost before by themselves, in ever smaller parts where a
+        part is lost again, each until it is here. A group that is lost again and again though there
+        is nothing else to do goes to `set_aside`, which is to `keep` something instead.
+        """
+        held = [key for key in keys if key not in self and key not in lost.untaken]
+        self._losses.update(held)
+        for part in _quarters([key for key in held if self._losses[key] >= LOST_TOGETHER]):
+            self._try(part, ask, set_aside)
+        if missing := [key for key in keys if key not in self]:
+            ask(missing)
+
+    def _try(
+        self, keys: list[Key], ask: Callable[[list[Key]], None], set_aside: Callable[[Key], None]
+    ) -> None:
+        alone = 0  # times that it was lost
+        while missing := [key for key in keys if key not in self]:
+            if alone == LOST_ALONE:
+                set_aside(missing[0])
+                return
+            ask(missing)
+            try:
+                self._wait(missing)
+            except WorkLost as again:
+                held = [key for key in missing if key not in self and key not in again.untaken]
+                if len(missing) == 1:
+                    alone += len(held)
+                else:
+                    for part in _quarters(held):
+                        self._try(part, ask, set_aside)
+
     def _lacking(self, groups: list[ScoredGroup], outage: bool, asked: int) -> list[ScoredGroup]:
+        groups = [group for group in groups if not group.set_aside]
         if outage:
             return [group for group in groups if group.abstentions]
         if asked == TIMES_ASKED:
@@ -131,7 +188,8 @@ class Collector:
                 heard = self._clock.monotonic()
                 stream, index = group.key
                 if index > self._taken.get(stream, -1):
-                    self._early[group.key] = group
+                    self.keep(group)
+                    self.arrived += 1
                     missing.discard(group.key)
             if self._clock.monotonic() - heard > self._timeout_s:
                 raise TimeoutError(
@@ -139,6 +197,12 @@ class Collector:
                     f"waiting for {len(missing)} of {len(keys)}, the first {min(missing)}"
                 )
         return [self._early[key] for key in keys]
+
+
+def _quarters(keys: list[Key]) -> list[list[Key]]:
+    """In order, in at most four parts."""
+    size = max(1, -(-len(keys) // 4))
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
 
 
 class _Outage:
@@ -151,6 +215,7 @@ class _Outage:
         self.seconds = 0.0
 
     def goes_on(self, groups: Sequence[ScoredGroup]) -> bool:
+        groups = [group for group in groups if not group.set_aside]
         reasons = Counter(reason for group in groups for reason in group.abstentions)
         share = reasons.total() / sum(len(group.verdicts) for group in groups) if groups else 0.0
         now = self._clock.monotonic()

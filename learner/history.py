@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ CREATE TABLE IF NOT EXISTS files (  -- that will not change any more
     step INTEGER NOT NULL,      -- the last one it is about
     sha256 TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS aside (  -- prompts that are not asked for any more
+    place INTEGER PRIMARY KEY,
+    reason TEXT NOT NULL,
+    at REAL NOT NULL            -- seconds since the epoch
+) STRICT;
 CREATE TABLE IF NOT EXISTS sittings (
     sitting INTEGER PRIMARY KEY,
     resumed_step INTEGER NOT NULL,
@@ -90,7 +95,7 @@ class History:
     """Writes the file. `ledger`: that of the checkpoint which the run goes on from; `learner`: its
     processes, devices and threads, in words.
 
-    Nothing is kept in memory; the file grows by about 150 bytes a permit.
+    Nothing is kept in memory but what was set aside; the file grows by about 150 bytes a permit.
     """
 
     def __init__(self, path: Path, ledger: Ledger, learner: str):
@@ -104,6 +109,7 @@ class History:
             self._db.execute(_GIVE_BACK, [ledger.consumed])
             self._db.execute("DELETE FROM steps WHERE step > ?", [ledger.step])
             self._db.execute("DELETE FROM files WHERE step > ?", [ledger.step])
+            self._aside = dict(self._db.execute("SELECT place, reason FROM aside").fetchall())
             self._sitting = self._db.execute(
                 "INSERT INTO sittings (resumed_step, given_back, host, pid, learner, started_at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -115,6 +121,19 @@ class History:
                 "has used up: it was removed or cut; the audit of this run will fail",
                 file=sys.stderr,
             )
+
+    @property
+    def aside(self) -> Mapping[int, str]:
+        """Prompts that were set aside in any sitting, and why."""
+        return self._aside
+
+    def set_aside(self, place: int, reason: str) -> None:
+        """Its groups kill their workers: from now on nobody is asked for it, nor after a resume."""
+        self._aside[place] = reason
+        with self._db:
+            row = [place, reason, time.time()]
+            self._db.execute("INSERT OR REPLACE INTO aside VALUES (?, ?, ?)", row)
+        print(f"warning: prompt {place} of the training stream: {reason}", file=sys.stderr)
 
     def asked(self, places: Sequence[int], version: int) -> None:
         with self._db:

@@ -68,6 +68,7 @@ def outcomes(chosen: StepGroups) -> list[str]:
     """For each group of a step why it was dropped; "" for those that were trained."""
     judged = chosen.valid.sum(axis=1) >= 2
     return [
-        "fewer than two verdicts" if not usable else "" if trained else "narrow rewards"
-        for trained, usable in zip(chosen.trained, judged, strict=True)
+        group.set_aside
+        or ("fewer than two verdicts" if not usable else "" if trained else "narrow rewards")
+        for group, trained, usable in zip(chosen.groups, chosen.trained, judged, strict=True)
     ]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cluster.messages import ScoredGroup
+from cluster.messages import Permit, ScoredGroup
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
-from learner.collect import Collector, WorkLost
+from learner.collect import SET_ASIDE, Collector, Key, WorkLost
 from learner.ledger import Ledger, policy_version
 
 
@@ -42,7 +42,12 @@ class Weights(Protocol):
 class History(Protocol):
     """Where the life of every prompt is written down: see `learner.history`."""
 
+    @property
+    def aside(self) -> Mapping[int, str]: ...
+
     def asked(self, places: Sequence[int], version: int) -> None: ...
+
+    def set_aside(self, place: int, reason: str) -> None: ...
 
     def done(self, report: "StepReport") -> None: ...
 
@@ -70,7 +75,8 @@ class Parts:
     weights: Weights
     collector: Collector
     history: History
-    ask: Callable[[Sequence[int], int], None]  # prompts of the training stream, policy version
+    permits: Callable[[Sequence[int], int], list[Permit]]  # of prompts, for a policy version
+    ask: Callable[[list[Permit]], None]
     check: Callable[[], None]  # raises Stop when it is time to end
     report: Callable[[StepReport], None]
     flush: Callable[[], Path | None]  # write what was reported: called before each checkpoint
@@ -119,7 +125,12 @@ def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
     for version, prompts in groupby(indices, lambda index: policy_version(index, config)):
         asked = list(prompts)
         parts.history.asked(asked, version)
-        parts.ask(asked, version)
+        permits, aside = parts.permits(asked, version), parts.history.aside
+        for permit in permits:
+            if permit.index in aside:
+                parts.collector.keep(ScoredGroup.instead(permit, aside[permit.index]))
+        if wanted := [permit for permit in permits if permit.index not in aside]:
+            parts.ask(wanted)
 
 
 def _groups(config: RunConfig, parts: Parts, ledger: Ledger) -> list[ScoredGroup]:
@@ -127,9 +138,20 @@ def _groups(config: RunConfig, parts: Parts, ledger: Ledger) -> list[ScoredGroup
     while True:
         try:
             return parts.collector.take([("train", n) for n in ledger.next_prompts(config)])
-        except WorkLost:  # sampling is deterministic, and what comes twice is used once
-            missing = [n for n in ledger.outstanding if ("train", n) not in parts.collector]
-            _ask(config, parts, missing)
+        except WorkLost as lost:  # sampling is deterministic, and what comes twice is used once
+            _ask_again(config, parts, ledger, lost)
+
+
+def _ask_again(config: RunConfig, parts: Parts, ledger: Ledger, lost: WorkLost) -> None:
+    def ask(keys: list[Key]) -> None:
+        _ask(config, parts, [index for _, index in keys])
+
+    def set_aside(key: Key) -> None:
+        parts.history.set_aside(key[1], SET_ASIDE)
+        ask([key])
+
+    outstanding = [("train", index) for index in ledger.outstanding]
+    parts.collector.ask_again(lost, outstanding, ask, set_aside)
 
 
 def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cluster.messages import ScoredGroup
+from cluster.messages import NOBODY, ScoredGroup
 from configs.schema import RunConfig
 from learner.loop import StepReport
 
@@ -43,7 +43,7 @@ def reward_scalars(report: StepReport) -> dict[str, float]:
                 parts[name].append(value)
             for name, value in verdict.watched.items():
                 parts[f"hacking/{name}"].append(value)
-    spread = np.where(chosen.valid, chosen.rewards, np.nan)
+    spread = np.where(chosen.valid, chosen.rewards, np.nan)[chosen.valid.any(axis=1)]
     return {
         "reward/mean": float(values.mean()) if values.size else float("nan"),
         "reward/group_std": float(np.nanmean(np.nanstd(spread, axis=1))) if values.size else 0.0,
@@ -79,6 +79,7 @@ def rollout_scalars(groups: Iterable[ScoredGroup], step_s: float) -> dict[str, f
     per_actor = {
         f"rollout/tokens_per_s/actor_{actor}": tokens / step_s
         for actor, tokens in sorted(tokens_of.items())
+        if actor != NOBODY
     }
     return per_actor | {
         "rollout/tokens_per_s": sum(lengths) / step_s,

@@ -106,12 +106,10 @@ class Pipeline:
         actor.serve(timeout_s=0.0)
         self.scored.put([judged(item, self.down) for item in self.rollouts.get(99, 0.0)])
 
-    def ask(self, indices, version):
+    def permits_of(self, indices, version):
         rng = np.random.default_rng(0)
         prompts = [tuple(rng.integers(4, VOCABULARY, rng.integers(2, 8))) for _ in range(5)]
-        self.permits.put(
-            [make_permit(i, prompts[i % 5], 4, policy_version=version) for i in indices]
-        )
+        return [make_permit(i, prompts[i % 5], 4, policy_version=version) for i in indices]
 
     def train(self):
         parts = Parts(
@@ -126,7 +124,8 @@ class Pipeline:
                 pause_s=0.0,
             ),
             history=self.history,
-            ask=self.ask,
+            permits=self.permits_of,
+            ask=self.permits.put,
             check=self.check_end,
             report=self.report,
             flush=self.recorder.flush,

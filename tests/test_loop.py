@@ -6,7 +6,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from learner.collect import WorkLost
+from learner.audit import audit
+from learner.collect import LOST_ALONE, SET_ASIDE, WorkLost
 from learner.loop import Stop
 from tests.pipeline import Killed, Pipeline, config_of
 
@@ -102,3 +103,40 @@ def test_work_that_is_lost_is_done_again_and_changes_nothing(tmp_path):
     with closing(sqlite3.connect(robbed.folder.ledger_file)) as database:
         (attempts,) = database.execute("SELECT max(attempt) FROM permits").fetchone()
     assert attempts > 1
+
+
+def test_a_prompt_that_kills_its_workers_is_set_aside_and_stays_so(tmp_path):
+    """Its own step goes on without it; a resumed run does not ask for it again."""
+    config = config_of(steps=4, max_staleness=1, every_steps=2)
+    deaths = []
+
+    def poisoned(pipeline):
+        def die():
+            taken = [permit.index for permit in pipeline.permits.items]
+            if 6 in taken:
+                deaths.append(len(pipeline.reports))
+                pipeline.permits.get(99, 0.0)
+                raise WorkLost("an actor died")
+
+        pipeline.before_turn = die
+        return pipeline
+
+    whole = poisoned(Pipeline(config, tmp_path / "whole"))
+    whole.train()
+    assert len(deaths) == 2 + 1 + LOST_ALONE  # together, in a part of two, alone
+    cut = poisoned(Pipeline(config, tmp_path / "cut"))
+    cut.ends[1] = Killed()  # step 2, which was to have it, is done again
+    with pytest.raises(Killed):
+        cut.train()
+    before = len(deaths)
+    resumed = poisoned(Pipeline(config, tmp_path / "cut", actors=2))
+    ledger, _ = resumed.train()
+    assert len(deaths) == before and (ledger.step, ledger.consumed) == (4, 16)
+    assert resumed.learner.parameters_sha256() == whole.learner.parameters_sha256()
+    with closing(sqlite3.connect(resumed.folder.ledger_file)) as database:
+        query = "SELECT place, reason FROM permits WHERE state = 'dropped'"
+        assert database.execute(query).fetchall() == [(6, SET_ASIDE)]
+    asked = resumed.permits_of([6], 0)[0].question
+    audited = audit(resumed.folder, config, lambda n: resumed.permits_of([n], 0)[0].question)
+    assert asked.id == "6" and audited["findings"] == []
+    assert audited["dropped"] == {SET_ASIDE: 1}

@@ -11,13 +11,12 @@ from cluster.messages import Permit
 from configs.errors import InputError
 from configs.schema import RunConfig
 from learner.batch import Demonstrations, pad
-from learner.collect import Queue
 from learner.grpo import token_weights
 from learner.policy.tokenizer import Tokenizer
 
 
 class PermitFeed:
-    """Puts permits of the training stream on a queue, in the stream's order.
+    """Permits of the training stream, in the stream's order.
 
     `consumed`: prompts that the run has used up already; the stream goes on behind them.
     """
@@ -27,25 +26,23 @@ class PermitFeed:
         table: pa.Table,
         tokenizer: Tokenizer,
         config: RunConfig,
-        permits: Queue,
         consumed: int,
     ):
         self._table, self._tokenizer, self._config = table, tokenizer, config
-        self._permits = permits
         self._stream = PromptStream(table.num_rows, config.run.seed, consumed)
         self._asked: dict[int, Permit] = {}  # those that may be asked for again
 
-    def ask(self, indices: Sequence[int], policy_version: int) -> None:
-        """Ask for prompts, to be sampled with that policy version: the next ones of the stream, or
-        some that were asked for already."""
+    def permits(self, indices: Sequence[int], policy_version: int) -> list[Permit]:
+        """For prompts to be sampled with that policy version: the next ones of the stream, or some
+        that were asked for already."""
         new = sum(index >= self._stream.cursor for index in indices)
         for index, row in self._stream.take(new):
             self._asked[index] = self._permit(index, row, policy_version)
-        if indices:
-            self._permits.put([self._asked[index] for index in indices])
+        permits = [self._asked[index] for index in indices]
         loop = self._config.loop
         oldest = self._stream.cursor - (loop.max_staleness + 1) * loop.groups_per_step
         self._asked = {index: p for index, p in self._asked.items() if index >= oldest}
+        return permits
 
     def _permit(self, index: int, row: int, policy_version: int) -> Permit:
         asked = question(self._table, row)

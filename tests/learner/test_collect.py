@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
+from cluster.messages import ScoredGroup
 from learner.collect import TIMES_ASKED, Collector, WorkLost
 from learner.loop import Stop
-from tests.learner.conftest import make_group
+from tests.learner.conftest import make_group, make_permit
 
 REWARDS = [0.0, 1.0, 0.0, 1.0]
 
@@ -145,4 +146,57 @@ def test_what_has_arrived_outlives_a_lost_worker():
     assert [key in collector for key in KEYS] == [False, True, True, False]
     queue.answers.append([GROUPS[0]])
     assert collector.take(KEYS[:2]) == GROUPS[:2]
-    assert collector.handed_out == 2 and KEYS[1] not in collector
+    assert collector.arrived == 3 and KEYS[1] not in collector
+
+
+class Deadly:
+    """Answers what is asked at once, but for groups that kill the worker that gets them."""
+
+    def __init__(self, *deadly):
+        self.deadly, self.asked, self.queue = deadly, [], Script()
+        self.collector = make_collector(self.queue, check=self.check, timeout_s=60.0)
+        self.kept = []
+
+    def ask(self, keys):
+        self.asked.append([index for _, index in keys])
+
+    def check(self):
+        taken, untaken = self.asked[-1][:3], self.asked[-1][3:]
+        if set(taken) & set(self.deadly):
+            raise WorkLost("died", {("train", index) for index in untaken})
+        self.queue.answers = [[GROUPS[index] for index in self.asked[-1]]]
+
+    def set_aside(self, key):
+        self.collector.keep(ScoredGroup.instead(make_permit(key[1]), "it kills"))
+
+    def take(self):
+        self.ask(KEYS)
+        while True:
+            try:
+                return self.collector.take(KEYS)
+            except WorkLost as lost:
+                self.collector.ask_again(lost, KEYS, self.ask, self.set_aside)
+
+
+def test_a_group_that_kills_its_workers_is_found_and_set_aside():
+    work = Deadly(1)
+    groups = work.take()
+    assert [group.set_aside for group in groups] == ["", "it kills", "", ""]
+    assert groups[1].abstentions == ("it kills",) * 4
+    # twice all together, then the three that a worker held alone, and the fourth with no delay
+    assert work.asked == [[0, 1, 2, 3], [0, 1, 2, 3], [0], [1], [1], [1], [2], [3]]
+
+
+def test_two_that_kill_are_both_set_aside_and_a_death_by_chance_accuses_nobody():
+    assert [bool(group.set_aside) for group in Deadly(1, 2).take()] == [False, True, True, False]
+    work = Deadly()
+    by_chance = iter([True, True, True, False, True, False, False])
+    answer = work.check
+
+    def check():
+        if next(by_chance, False):
+            raise WorkLost("killed by somebody")
+        answer()
+
+    work.collector._check = check
+    assert work.take() == GROUPS

@@ -15,6 +15,7 @@ from learner.history import History
 from learner.ledger import Ledger
 from tests.simulation.world import Broken, Disk, World
 
+JUDGE = -1  # among the actors
 LEARNER_DEATHS = ("learner death", "queue death")
 QUESTIONS = [Question(str(n), "", "", "", "math", "exact") for n in range(64)]
 
@@ -31,13 +32,16 @@ def answer(coroutine: Coroutine) -> Any:
 class Pools:
     """Simulated rollout and judge actors between the real queues."""
 
-    def __init__(self, world: World, config: RunConfig):
+    def __init__(self, world: World, config: RunConfig, poison: set[int], judge_poison: set[int]):
         self.world, self.config = world, config
+        self.poison, self.judge_poison = poison, judge_poison  # prompts that kill who takes them
         self.keep = config.loop.max_staleness + 2  # as the job does
         self.weights: dict[int, bytes] = {}
         self.permits, self.scored = _Queue(), _Queue()
         self.ended = ""  # why the job is over, once that is noticed
         self._struck = ""  # what has happened to them
+        self._strikes = 0
+        self._dead: set[int] = set()  # actors that a poisonous group killed
         self._replaced = False  # an actor was, and the loop does not know it yet
         for actor in range(int(world.rng.integers(1, 4))):
             world.after(world.delay(), lambda actor=actor: self._turn(actor))
@@ -50,13 +54,15 @@ class Pools:
         for old in sorted(self.weights)[: -self.keep]:
             del self.weights[old]
 
-    def ask(self, indices, version: int) -> None:
-        self.world.call(f"ask {indices[0]}-{indices[-1]} of {version}")
+    def permits_of(self, indices, version: int) -> list[Permit]:
         size, tokens = self.config.rollout.group_size, np.array([5, 6], np.int32)
-        asked = [
+        return [
             Permit("train", n, QUESTIONS[n % len(QUESTIONS)], tokens, size, 1.0, version)
             for n in indices
         ]
+
+    def ask(self, asked: list[Permit]) -> None:
+        self.world.call(f"ask {[permit.index for permit in asked]}")
         answer(self.permits.put(asked))
 
     def ask_judges(self, groups: list[ScoredGroup]) -> None:
@@ -84,8 +90,8 @@ class Pools:
             raise RuntimeError(self.ended)
         if self._replaced:
             self._replaced = False
-            answer(self.permits.get(99, 0.0))
-            raise WorkLost
+            untaken = answer(self.permits.get(99, 0.0))
+            raise WorkLost("replaced", {permit.key for permit in untaken})
 
     def _strike(self) -> None:
         """A death is noticed a little later, a hang much later; some strike again."""
@@ -102,20 +108,43 @@ class Pools:
     def _replace(self) -> None:
         self.world.note(f"{self._struck} noticed")
         self._struck, self._replaced = "", True
-        if self.world.rng.random() < 0.5:
+        self._strikes += 1
+        # more often in a row, and it would rightly be taken for the fault of a group
+        if (
+            self._strikes < (2 if self.poison | self.judge_poison else 4)
+            and self.world.rng.random() < 0.5
+        ):
             self.world.after(self.world.delay(), self._strike)
+
+    def _poisoned(self, actor: int, key: tuple) -> None:
+        """The group killed an actor, or hangs it: that much later it is replaced."""
+        self.world.note(f"{key} kills {actor}")
+        self._dead.add(actor)
+        self.world.after(self.world.rng.choice([1.5, 60.0]), lambda: self._revive(actor))
+
+    def _revive(self, actor: int) -> None:
+        self._dead.discard(actor)
+        self._replaced = True
 
     def _turn(self, actor: int) -> None:
         """An actor takes a few permits and samples them; then it is its turn again.
 
         What one has taken that died or hangs is lost.
         """
-        taken = answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0))
-        if actor > 0 or not self._struck.startswith("rollout"):
-            for permit in taken:
-                group = self._sample(permit, actor)
-                self.world.send(lambda group=group: self._judge(group))
+        if actor not in self._dead:
+            self._work(actor, answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0)))
         self.world.after(self.world.delay(), lambda: self._turn(actor))
+
+    def _work(self, actor: int, taken: list[Permit]) -> None:
+        if actor == 0 and self._struck.startswith("rollout"):
+            return
+        for permit in taken:
+            if permit.index in self.poison:
+                self._poisoned(actor, permit.key)
+                return
+        for permit in taken:
+            group = self._sample(permit, actor)
+            self.world.send(lambda group=group: self._judge(group))
 
     def _sample(self, permit: Permit, actor: int) -> RolloutGroup:
         """Completions that depend on the policy, the prompt and the sibling alone."""
@@ -140,7 +169,10 @@ class Pools:
 
     def _judge(self, group: RolloutGroup) -> None:
         """A reward that depends on the completion alone; in an outage some have none."""
-        if self._struck in ("judge death", "judge hang"):
+        if self._struck in ("judge death", "judge hang") or JUDGE in self._dead:
+            return
+        if group.permit.index in self.judge_poison:
+            self._poisoned(JUDGE, group.permit.key)
             return
         down = self.world.faults.lasting("judge outage", self.world.now) > 0
         verdicts = tuple(
@@ -218,6 +250,10 @@ class SimHistory(History):
         self.world.write("history: done")
         super().done(report)
         self.world.call("history: written")
+
+    def set_aside(self, place, reason):
+        self.world.write("history: set aside")
+        super().set_aside(place, reason)
 
     def sync(self):
         self.world.write("history: sync")

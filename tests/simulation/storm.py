@@ -2,10 +2,11 @@
 
 Actors, network, disk and learner are simulated; a seed decides delays, deaths, hangs, duplicates,
 reorderings, partitions, outages of the judge, torn checkpoints, lost tails of the ledger, a full
-disk, signals and crashes at any call. After each the run is started again, as a user would. It must
-end, with the parameters of the run that nothing disturbed, and every prompt used once. The
-"parameters" are a hash of all that was ever trained on: one group too many, too few, of another
-version or in another order changes them.
+disk, signals and crashes at any call; some prompts kill whoever takes them, and must be set aside.
+After each sitting the run is started again, as a user would. It must end, with the parameters of
+the run that nothing disturbed, and every prompt used once. The "parameters" are a hash of all that
+was ever trained on: one group too many, too few, of another version or in another order changes
+them.
 """
 
 import inspect
@@ -32,6 +33,11 @@ from tests.simulation.world import Broken, Crash, Disk, World, draw_faults
 
 SITTINGS = 8  # the last one is left in peace
 CONFIGURATIONS = 12
+POISON = {  # groups of a step, staleness, widest groups -> see `poison`
+    (2, 1, 1): ({3}, set()),
+    (2, 2, 2): (set(), {3, 4}),
+    (3, 2, 2): ({4}, {9}),
+}
 BUGS = {  # name: what the loop says, and what it says with the bug
     "an ack before the step": (
         "            report = _step(config, parts, ledger)\n",
@@ -44,7 +50,7 @@ BUGS = {  # name: what the loop says, and what it says with the bug
         "",
     ),
     "lost work not asked for again": (
-        "            _ask(config, parts, missing)\n",
+        "            _ask_again(config, parts, ledger, lost)\n",
         "            pass\n",
     ),
     "a ledger written after the checkpoint": (
@@ -125,6 +131,16 @@ def configuration(number: int) -> RunConfig:
     )
 
 
+def poison(config: RunConfig) -> tuple[set[int], set[int]]:
+    """Prompts that kill the rollout actor that samples them, and the judge that reads them."""
+    groups, lag, widest = (
+        config.loop.groups_per_step,
+        config.loop.max_staleness,
+        config.grpo.widest_groups,
+    )
+    return POISON.get((groups, lag, widest), (set(), set()))
+
+
 def run(rng, folder: Path, config: RunConfig, trace: list[str], sittings: int) -> Disk:
     folder.mkdir(parents=True)
     disk = Disk(folder)
@@ -139,7 +155,7 @@ def run(rng, folder: Path, config: RunConfig, trace: list[str], sittings: int) -
 def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
     """One start of the run; True when it came to the end of its steps."""
     learner = SimLearner(world, disk, config)
-    pools = Pools(world, config)
+    pools = Pools(world, config, *poison(config))
     history = SimHistory(disk.folder / "ledger.sqlite", learner.ledger, "simulated")
     history.world = world
     collector = Collector(
@@ -155,6 +171,7 @@ def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
         pools,
         collector,
         history,
+        pools.permits_of,
         pools.ask,
         pools.check_stop,
         lambda _: None,
@@ -187,6 +204,9 @@ def check_prompts(disk: Disk, config: RunConfig) -> None:
     check_ledger(books, config, places, lambda place: QUESTIONS[place % len(QUESTIONS)])
     if books.findings:
         raise Broken(str(books.findings))
+    aside = {n for n, permit in books.permits.items() if "set aside" in (permit["reason"] or "")}
+    if aside != set.union(*poison(config)):
+        raise Broken(f"set aside: {aside}")
     used = Counter(permit["state"] for permit in books.permits.values())
     ledger = disk.checkpoints[end]["ledger"]
     if (used["trained"], used["dropped"]) != (ledger["trained"], ledger["dropped"]):
