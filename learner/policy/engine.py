@@ -202,8 +202,9 @@ def _compiled(model: PolicyModel, section: RolloutSection, stops: tuple):
 
 
 def _idle(slots: int) -> Slots:
-    numbers = (np.zeros(slots, np.int32) for _ in range(4))
-    return Slots(*numbers, np.zeros((slots, 2), np.uint32), np.ones(slots, np.float32))
+    counts = (np.zeros(slots, np.int32) for _ in range(4))
+    keys, ones = np.zeros((slots, 2), np.uint32), np.ones(slots, np.float32)
+    return Slots(*counts, keys=keys, temperature=ones)
 
 
 def completion_keys(seed: int, permit: Permit) -> np.ndarray:
