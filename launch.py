@@ -12,6 +12,7 @@
   launch.py doctor FILE             is a cluster file right? each line to change, and to what
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
+  launch.py judge --fit             fit a learned judge to them
 
 Any setting of the configuration can be given as section.key=value.
 """
@@ -86,6 +87,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument("folder", nargs="?", default="data", help="default: data")
         elif name == "judge":
             sub.add_argument("--report", action="store_true", help="print pairwise accuracies")
+            sub.add_argument("--fit", action="store_true", help="fit a learned judge: judge.head")
         else:
             sub.add_argument(
                 "--hosts",
@@ -192,17 +194,15 @@ def data(args: argparse.Namespace, started: float) -> int:
 
 
 def judge(args: argparse.Namespace, started: float) -> int:
-    from actors.data.labelled.items import read_items
-    from actors.judge_report import judge_pairs, report_lines
-    from actors.rewards.rubric import load_rubric
+    from actors.judge_report import fit_lines, report
 
-    if not args.report:
-        raise InputError("judge needs --report: print how well judge.rubric ranks")
+    if args.report == args.fit:
+        raise InputError(
+            "judge needs --report, to print how well judge.rubric ranks, or --fit, to fit a "
+            "learned judge"
+        )
     config = load(args.config or DEMO, args.overrides)
-    rubric = load_rubric(config.judge.rubric)
-    pairs = list(judge_pairs(read_items(), rubric))
-    print(f"rubric      {config.judge.rubric}")
-    print("\n".join(report_lines(pairs)))
+    print("\n".join(report(config.judge) if args.report else fit_lines(config.judge)))
     return 0
 
 
@@ -236,8 +236,8 @@ def _on_cluster(
     args: argparse.Namespace, config: RunConfig, started: float, command: Callable
 ) -> int:
     """Prepare everything that can be wrong, then start Ray and run `command` on it."""
+    from actors.bench import load_judging
     from actors.data.prepare import prepare
-    from actors.rewards.rubric import load_rubric
     from cluster.again import run_job
     from cluster.connect import check_memory, connect
     from cluster.job import Job
@@ -250,9 +250,9 @@ def _on_cluster(
     planned = plan(args.hosts, config)
     path = args.run or new_run_folder(args.config or DEMO)
     with nothing_left_behind(path):
-        rubric = load_rubric(config.judge.rubric, path / "rubric.toml")
+        judging = load_judging(config.judge, path / "rubric.toml")
         folder = open_run(path, config, alone=True)
-        corpus = prepare(folder, config, rubric)
+        corpus = prepare(folder, config, judging)
         check_memory(planned)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")

@@ -6,15 +6,26 @@ the rubric sees what a row with `reasoning` gives it; without, the question and 
 Intervals are 95 % Wilson; the pairs of one template have much in common, so read them as narrow.
 """
 
+import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
-from actors.data.labelled.items import Labelled
+import numpy as np
+
+from actors.bench import Bench, Judging, load_judging, open_bench
+from actors.data.labelled.items import Labelled, read_items
 from actors.evaluate import wilson_interval
-from actors.rewards.rubric import Rubric
-from actors.rewards.shaping import score
-from cluster.messages import Verdict
+from actors.injection import gains, injection_lines
+from actors.probes import probe_lines
+from actors.rewards.rubric import Rubric, Weights
+from cluster.messages import Calls, Verdict
+from configs.errors import InputError
+from configs.schema import JudgeSection
+from learner.progress import Progress
 
 MARGIN = 1e-9
 COLUMNS = (("test", True), ("test", False), ("tune", True), ("tune", False))  # split, reference
@@ -36,17 +47,96 @@ class Pair:
         return self.better.reward > self.worse.reward + MARGIN
 
 
-def judge_pairs(items: Iterable[Labelled], rubric: Rubric) -> Iterator[Pair]:
-    for item in items:
+async def judge_pairs(
+    items: Sequence[Labelled], bench: Bench, done: Callable[[int], None] = lambda count: None
+) -> tuple[list[Pair], Calls]:
+    """All pairs, and what they took of a model. `done` is told how many items are judged.
+
+    Pairs with an abstention are left out.
+    """
+    pairs: list[Pair] = []
+    calls = Calls()
+    for count, item in enumerate(items, 1):
         for with_reference in (True, False):
             question = item.question(with_reference)
+            texts = (item.good, item.malformed, *item.flawed.values())
+            (good, malformed, *flawed), spent = await bench.verdicts(question, texts)
+            calls += spent
             common = (item.split, with_reference)
-            good = score(question, item.good, rubric)
-            malformed = score(question, item.malformed, rubric)
-            for kind, text in item.flawed.items():
-                flawed = score(question, text, rubric)
-                yield Pair(*common, kind, item.domain, good, flawed)
-                yield Pair(*common, "malformed", item.domain, flawed, malformed)
+            for kind, verdict in zip(item.flawed, flawed, strict=True):
+                pairs.append(Pair(*common, kind, item.domain, good, verdict))
+                pairs.append(Pair(*common, "malformed", item.domain, verdict, malformed))
+        done(count)
+    return [p for p in pairs if not p.better.abstained and not p.worse.abstained], calls
+
+
+def report(section: JudgeSection) -> list[str]:
+    """What `launch.py judge --report` prints. Raises InputError."""
+    return asyncio.run(_report(load_judging(section)))
+
+
+def fit_lines(section: JudgeSection) -> list[str]:
+    """What `launch.py judge --fit` does: fits a head on the split "tune", writes it, and says how
+    it ranks, alone and without references. Raises InputError.
+    """
+    if not section.reader or not section.head:
+        raise InputError(
+            "judge --fit needs judge.reader, a run folder whose model reads, and judge.head, the "
+            "file to write"
+        )
+    from actors.learned_judge import LearnedJudge, fit
+    from actors.local_judge import load_local
+
+    local, items = load_local(Path(section.reader), "judge.reader"), read_items()
+    tune = [item for item in items if item.split == "tune"]
+    with Progress("fit", len(tune)) as progress:
+        head = fit(local, tune, progress.update)
+    head.save(Path(section.head))
+    bench = Bench(_opinion_alone(), None, learned=LearnedJudge(local, head))
+    with Progress("judge", len(items)) as progress:
+        pairs, _ = asyncio.run(judge_pairs(items, bench, progress.update))
+    return [f"head        {section.head}, version {head.version}", *report_lines(pairs)]
+
+
+def _opinion_alone() -> Rubric:
+    """The learned judge's opinion, and nothing else but the form."""
+    weights = Weights({"learned": 1.0}, missing_tags=-0.5, repetition=0.0, length_bonus=0.0)
+    return Rubric(weights, {}, source="", learned=("learned",))
+
+
+async def _report(judging: Judging) -> list[str]:
+    items = read_items()
+    some = list({item.template: item for item in items}.values())
+    async with aclosing(open_bench(judging)) as bench:
+        started = time.perf_counter()
+        with Progress("judge", len(items)) as progress:
+            pairs, calls = await judge_pairs(items, bench, progress.update)
+        seconds = time.perf_counter() - started
+        with Progress("injection", len(some)) as progress:
+            found = await gains(some, bench, progress.update)
+        with Progress("probes", len(some)) as progress:
+            probes = await probe_lines(some, bench, progress.update)
+    return [
+        f"rubric      {judging.section.rubric}",
+        *report_lines(pairs),
+        *injection_lines(found),
+        *probes,
+        *call_lines(calls, seconds),
+    ]
+
+
+def call_lines(calls: Calls, seconds: float) -> list[str]:
+    """What the language model took; [] where none was asked."""
+    asked = len(calls.seconds)
+    if not asked and not calls.cached and not calls.failed:
+        return []
+    failed = ", ".join(f"{kind} {count}" for kind, count in calls.failed.items()) or "none"
+    p50, p95 = np.quantile(calls.seconds, (0.5, 0.95)) if asked else (0.0, 0.0)
+    return [
+        f"model       {asked} requests, {asked / seconds:.1f} a second, p50 {p50:.3f} s, "
+        f"p95 {p95:.3f} s, {calls.cached} from the cache",
+        f"abstained   {failed}",
+    ]
 
 
 def report_lines(pairs: Sequence[Pair]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from actors.canaries import Canaries
 from actors.data.feed import PermitFeed
 from actors.data.prepare import Corpus
 from actors.evaluate import Evaluation
@@ -55,7 +56,7 @@ class Job:
         )
         self.weights = WeightStore(config.loop.max_staleness + 2, nodes[0], silence_s)
         rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
-        judge_args = (len(plan.judge), corpus.rubric, self.rollouts, self.scored)
+        judge_args = (len(plan.judge), corpus.judging, self.rollouts, self.scored)
         rollout_env = worker_env(config.rollout.threads, connection)
         # the pools start up while the learner does
         self.pools = [
@@ -85,6 +86,7 @@ class Job:
             ask_judges=self.rollouts.put,
             max_abstain=config.judge.max_abstain,
         )
+        self.canaries = Canaries(self.rollouts, self.collector, folder.path / "canaries.json")
 
     def __enter__(self) -> "Job":
         return self
@@ -158,9 +160,12 @@ class Job:
             self._depths_at = time.monotonic()
         return self._depths
 
-    def judge_scalars(self) -> dict[str, float]:
-        """How often the judges were asked again, and how long training waited for them, so far."""
-        return {
+    def judge_scalars(self, step: int) -> dict[str, float]:
+        """How often the judges were asked again, and how long training waited for them, so far; and
+        what the canaries say.
+        """
+        every = self.config.judge.canary_steps
+        return self.canaries.step(due=bool(every) and step % every == 0) | {
             "judge/asked_again": float(self.collector.asked_again),
             "judge/paused_s": self.collector.paused_s,
         }

@@ -75,6 +75,23 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """What the judging of a group took of a model."""
+
+    seconds: tuple[float, ...] = ()  # of each request, failed ones too
+    cached: int = 0  # scores that were known
+    failed: dict[str, int] = field(default_factory=dict)  # requests without a score, by kind
+
+    def __add__(self, other: "Calls") -> "Calls":
+        kinds = dict.fromkeys((*self.failed, *other.failed))
+        return Calls(
+            self.seconds + other.seconds,
+            self.cached + other.cached,
+            {kind: self.failed.get(kind, 0) + other.failed.get(kind, 0) for kind in kinds},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredGroup:
     """A rollout group with one verdict for each completion."""
 
@@ -84,6 +101,8 @@ class ScoredGroup:
     judge_s: float  # time spent on the group
     finished_at: float  # seconds since the epoch
     tried: tuple[int, ...] = ()  # judges that abstained on some of it since it was last asked for
+    calls: Calls = Calls()
+    second: tuple[Verdict, ...] = ()  # those of the second judge, where it was asked
 
     @classmethod
     def instead(cls, permit: Permit, reason: str) -> "ScoredGroup":

@@ -138,7 +138,7 @@ def _cold_start(job: Job, done: int, stopper: Stopper) -> None:
 def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> tuple[Ledger, str]:
     config, folder = job.config, job.folder
     with (
-        closing(Recorder(folder, config, ledger.step, job.corpus.rubric.parts)) as recorder,
+        closing(Recorder(folder, config, ledger.step, job.corpus.judging.rubric.parts)) as recorder,
         closing(History(folder.ledger_file, ledger, learner)) as history,
         Progress("grpo", config.loop.steps, ledger.step) as progress,
     ):
@@ -163,7 +163,8 @@ def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> 
 
 def _record(job: Job, recorder: Recorder, done: StepReport) -> None:
     chosen = done.chosen
-    values = scalars(done, job.config, time.time()) | job.queue_scalars() | job.judge_scalars()
+    values = scalars(done, job.config, time.time()) | job.queue_scalars()
+    values |= job.judge_scalars(done.step)
     texts = {}
     if done.step == 1 or done.step % _TRACES_EVERY == 0:
         texts = {"traces/first_of_step": trace_markdown(chosen.groups[0], 0)}

@@ -15,7 +15,9 @@ from configs.schema import RunConfig
 MAY_DIFFER = (
     *("loop.steps", "loop.time_budget_s", "loop.wait_timeout_s"),
     *("loop.silence_s", "loop.max_losses", "learner.max_skipped"),
-    *("rollout.actors", "judge.actors", "judge.rubric", "judge.max_abstain"),
+    *("rollout.actors", "judge.actors", "judge.rubric", "judge.max_abstain", "judge.endpoint"),
+    *("judge.deadline_s", "judge.in_flight", "judge.requests_per_s"),
+    *("judge.second_rubric", "judge.second_share", "judge.canary_steps"),
     *("checkpoint.", "eval."),
 )
 """Settings that do not change what a step computes, only how many there are, how fast and what is
@@ -44,6 +46,11 @@ class RunFolder:
     @property
     def rubric_file(self) -> Path:
         return self.path / "rubric.toml"
+
+    @property
+    def verdicts_file(self) -> Path:
+        """Scores that this host's judges got from a language model: SQLite is for one host."""
+        return self.path / f"verdicts-{socket.gethostname()}.sqlite"
 
     @property
     def tokenizer_file(self) -> Path:

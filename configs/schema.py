@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _from_list(value: object) -> object:
+def from_list(value: object) -> object:
     """TOML has lists, a frozen section has tuples."""
     return tuple(value) if isinstance(value, list) else value
 
@@ -70,7 +70,7 @@ class RolloutSection(Section):
     max_prompt_tokens: Count = 32
     max_reasoning_tokens: Count = 16
     max_answer_tokens: Count = 8
-    stop_tokens: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = ()
+    stop_tokens: Annotated[tuple[str, ...], BeforeValidator(from_list)] = ()
     """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
     ignore_eos: bool = False
     """Sample to the budget whatever is drawn: for measuring throughput."""
@@ -100,6 +100,33 @@ class JudgeSection(Section):
     """What a completion is judged by: a rubric of `actors/rewards/rubrics`, or a .toml file."""
     max_abstain: Share = 0.2
     """Training waits for the judge while more of a step's completions than this have no verdict."""
+    endpoint: str = ""
+    """Who answers criteria with the scorer "llm": the URL of an OpenAI-compatible server, as in
+    http://host:8000/v1 (its key is read from the environment variable SHOWWORK_JUDGE_KEY), or
+    "local" for the model in the folder `judge.model`, read by each judge's own engine."""
+    model: str = ""
+    """The model by its name on that server; a run folder, for "local"."""
+    head: str = ""
+    """What criteria with the scorer "learned" are scored by: the file that `launch.py judge --fit`
+    wrote ..."""
+    reader: str = ""
+    """... and the run folder whose model it was fitted to."""
+    second_rubric: str = ""
+    """A second judge by another rubric, for a sample: `judge/gold_gap` is by how much the first one
+    rewards more. It only watches."""
+    second_share: Share = 0.05
+    """The share of groups that it sees."""
+    canary_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps between two rounds of judging completions whose order is known; 0: never."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Groups whose rewards differ by no more than this have no advantages: what the judge's own
+    verdicts differ by when it is asked again (`judge/noise`, `launch.py judge --report`)."""
+    deadline_s: Annotated[float, Field(gt=0)] = 30.0
+    """For one answer of that server, retries included."""
+    in_flight: Count = 32
+    """Requests that one judge actor has under way."""
+    requests_per_s: Annotated[float, Field(ge=0)] = 0.0
+    """Most that one judge actor sends; 0: no limit."""
 
 
 class LoopSection(Section):

@@ -75,6 +75,11 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
     trained = np.zeros(len(groups), bool)
     trained[widest] = True
     advantages = group_advantages(rewards_PG, valid_PG, config.grpo.scale_by_std)
+    if config.judge.noise:  # what the judge itself varies by is no signal
+        ranges_P = [
+            np.ptp(r[v]) if v.any() else 0.0 for r, v in zip(rewards_PG, valid_PG, strict=True)
+        ]
+        advantages[np.array(ranges_P) <= config.judge.noise] = 0.0
     return StepGroups(tuple(groups), rewards_PG, valid_PG, advantages.astype(np.float32), trained)
 
 

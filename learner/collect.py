@@ -89,6 +89,13 @@ class Collector:
     def __contains__(self, key: Key) -> bool:
         return key in self._early
 
+    def take_if_here(self, keys: Sequence[Key]) -> list[ScoredGroup] | None:
+        """Exactly these groups, with the verdicts they have, once all are here; waits for nothing.
+
+        They are handed out; None while one is missing.
+        """
+        return self._hand_out(keys) if all(key in self._early for key in keys) else None
+
     def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """Exactly these groups, in this order.
 
@@ -110,10 +117,12 @@ class Collector:
             self._ask_judges([replace(group, tried=()) for group in again])
             groups = self._wait(keys)
         self.paused_s += outage.seconds
+        return self._hand_out(keys)
+
+    def _hand_out(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         for stream, index in keys:
             self._taken[stream] = max(index, self._taken.get(stream, -1))
-            del self._early[stream, index]
-        return groups
+        return [self._early.pop(key) for key in keys]
 
     def keep(self, group: ScoredGroup) -> None:
         """A group that comes another way than from the judges."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cluster.messages import NOBODY, ScoredGroup
+from cluster.messages import NOBODY, Calls, ScoredGroup
 from configs.schema import RunConfig
 from learner.loop import StepReport
 
@@ -56,7 +56,7 @@ def grpo_scalars(report: StepReport, config: RunConfig) -> dict[str, float]:
     chosen = report.chosen
     highest = np.where(chosen.valid, chosen.rewards, -np.inf).max(axis=1)
     lowest = np.where(chosen.valid, chosen.rewards, np.inf).min(axis=1)
-    flat = highest - lowest < 1e-6
+    flat = highest - lowest <= max(1e-6, config.judge.noise)
     learner = config.learner
     return {
         **{f"grpo/{name}": value for name, value in report.metrics.items()},
@@ -90,15 +90,52 @@ def rollout_scalars(groups: Iterable[ScoredGroup], step_s: float) -> dict[str, f
 
 
 def judge_scalars(groups: Iterable[ScoredGroup]) -> dict[str, float]:
-    """Seconds a judge spends on a group, and the share of abstentions."""
+    """Seconds a judge spends on a group, the share of abstentions, what was asked of a model."""
     groups = list(groups)
     seconds = [group.judge_s for group in groups]
     abstained = [bool(verdict.abstained) for group in groups for verdict in group.verdicts]
-    return {
-        "judge/group_s": float(np.mean(seconds)),
-        "judge/group_s_p95": float(np.quantile(seconds, 0.95)),
-        "judge/abstained": float(np.mean(abstained)),
-    }
+    return (
+        {
+            "judge/group_s": float(np.mean(seconds)),
+            "judge/group_s_p95": float(np.quantile(seconds, 0.95)),
+            "judge/abstained": float(np.mean(abstained)),
+        }
+        | call_scalars(sum((group.calls for group in groups), Calls()))
+        | second_scalars(groups)
+    )
+
+
+def second_scalars(groups: Iterable[ScoredGroup]) -> dict[str, float]:
+    """By how much the judge rewards more than the second one, where both have a verdict.
+
+    A gap that grows while the reward does says that the reward is being gamed.
+    """
+    gaps = [
+        first.reward - second.reward
+        for group in groups
+        for first, second in zip(group.verdicts, group.second, strict=bool(group.second))
+        if not first.abstained and not second.abstained
+    ]
+    return {"judge/gold_gap": float(np.mean(gaps)), "judge/gold_seen": len(gaps)} if gaps else {}
+
+
+def call_scalars(calls: Calls) -> dict[str, float]:
+    """Requests to a language model, their seconds, known scores, failures by kind; {} for none."""
+    scores = len(calls.seconds) + calls.cached
+    if not scores and not calls.failed:
+        return {}
+    latencies = {}
+    if calls.seconds:
+        latencies = {
+            f"judge/request_s_p{percent}": float(np.quantile(calls.seconds, percent / 100))
+            for percent in (50, 95)
+        }
+    return (
+        latencies
+        | {"judge/requests": float(len(calls.seconds))}
+        | {"judge/cache_hits": calls.cached / scores if scores else 0.0}
+        | {f"judge/failed/{kind.replace(' ', '_')}": float(n) for kind, n in calls.failed.items()}
+    )
 
 
 def policy_scalars(groups: Iterable[ScoredGroup], version: int) -> dict[str, float]:

@@ -1,15 +1,15 @@
 """What must be right before anything is started: files, rows, tokenizer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from actors.bench import Judging
 from actors.data.synthetic import write_synthetic
 from actors.data.tables import check_prompt_lengths, load_table
 from actors.rewards.format import render
-from actors.rewards.rubric import Rubric
 from configs.run_folder import RunFolder, write_text
 from configs.schema import RunConfig
 from learner.policy.folder import check_weights
@@ -26,16 +26,16 @@ class Corpus:
     train: pa.Table
     heldout: pa.Table
     tokenizer: Tokenizer
-    rubric: Rubric
+    judging: Judging
 
 
-def prepare(folder: RunFolder, config: RunConfig, rubric: Rubric) -> Corpus:
+def prepare(folder: RunFolder, config: RunConfig, judging: Judging) -> Corpus:
     """Write what is synthetic, read and check every row, make or load the tokenizer, keep the
     rubric.
 
     Raises InputError for a file, a row or a prompt that cannot be used.
     """
-    write_text(folder.rubric_file, rubric.source)
+    write_text(folder.rubric_file, judging.rubric.source)
     train_path, heldout_path = data_paths(folder.data, config)
     train, heldout = load_table(train_path), load_table(heldout_path)
     tokenizer = _tokenizer(folder.tokenizer_file, train, config)
@@ -47,7 +47,7 @@ def prepare(folder: RunFolder, config: RunConfig, rubric: Rubric) -> Corpus:
 
     for table, path in ((train, train_path), (heldout, heldout_path)):
         check_prompt_lengths(table, path, count, config.rollout.max_prompt_tokens)
-    return Corpus(train, heldout, tokenizer, rubric)
+    return Corpus(train, heldout, tokenizer, replace(judging, cache=folder.verdicts_file))
 
 
 def data_paths(folder: Path, config: RunConfig) -> tuple[Path, Path]:

@@ -3,6 +3,8 @@
 Without its tags a completion earns the penalty and nothing else: no answer is looked for in it.
 """
 
+from collections.abc import Mapping
+
 from actors.rewards.criteria import MOST_FREE_STEPS, RULES, answer_correctness
 from actors.rewards.format import Trace, parse
 from actors.rewards.reading import Case
@@ -10,10 +12,16 @@ from actors.rewards.rubric import CORRECTNESS, Rubric
 from cluster.messages import Question, Verdict
 
 SCORERS = {CORRECTNESS: answer_correctness, **RULES}
+NO_OPINIONS: Mapping[str, float] = {}
 
 
-def score(question: Question, text: str, rubric: Rubric) -> Verdict:
-    """The judgement of one completion; raises InputError for an unknown verifier."""
+def score(
+    question: Question, text: str, rubric: Rubric, opinions: Mapping[str, float] = NO_OPINIONS
+) -> Verdict:
+    """The judgement of one completion; raises InputError for an unknown verifier.
+
+    `opinions`: the scores, 0 to 1, of the criteria that a model is asked about.
+    """
     weights = rubric.weights(question.domain)
     trace = parse(text)
     parts = dict.fromkeys(rubric.parts, 0.0)
@@ -21,9 +29,13 @@ def score(question: Question, text: str, rubric: Rubric) -> Verdict:
         parts["missing_tags"] = weights.missing_tags
         return Verdict(weights.missing_tags, parts)
     case = Case(question, trace)
-    scores = {name: SCORERS[name](case) for name in weights.criteria}
-    for name, weight in weights.criteria.items():
-        parts[name] = weight * scores[name]
+    scores = {
+        name: opinions[name] if name in rubric.by_models else SCORERS[name](case)
+        for name, weight in weights.criteria.items()
+        if weight or name not in rubric.by_models
+    }
+    for name, value in scores.items():
+        parts[name] = weights.criteria[name] * value
     if repeats(trace):
         parts["repetition"] = weights.repetition
     if reasonable_length(question, trace):

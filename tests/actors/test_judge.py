@@ -1,10 +1,12 @@
+import asyncio
 import logging
 import math
 
 import numpy as np
 import pytest
 
-from actors import judge
+from actors import bench
+from actors.bench import Judging
 from actors.judge import FAILURES_IN_A_ROW, JudgeActor
 from actors.rewards.format import render
 from actors.rewards.rubric import load_rubric
@@ -42,14 +44,24 @@ def group(index: int, *texts: str, verifier: str = "number") -> RolloutGroup:
 
 
 def actor(rollouts=None, scored=None, judges=1) -> JudgeActor:
-    return JudgeActor(3, judges, load_rubric("paper"), rollouts or Queue(), scored or Queue())
+    return JudgeActor(
+        3, judges, Judging(load_rubric("paper")), rollouts or Queue(), scored or Queue()
+    )
+
+
+def judged(judging: JudgeActor, group: RolloutGroup):
+    return asyncio.run(judging.judge(group))
+
+
+def serve(judging: JudgeActor, groups: list) -> None:
+    asyncio.run(judging.serve(groups))
 
 
 def test_every_completion_gets_its_verdict_in_order():
-    judged = actor().judge(group(5, RIGHT, "39", WRONG))
-    assert [v.reward for v in judged.verdicts] == pytest.approx([1.02, -0.5, 0.32])
-    assert judged.key == ("train", 5)
-    assert judged.judge == 3 and judged.judge_s > 0 and judged.finished_at > 0
+    scored = judged(actor(), group(5, RIGHT, "39", WRONG))
+    assert [v.reward for v in scored.verdicts] == pytest.approx([1.02, -0.5, 0.32])
+    assert scored.key == ("train", 5)
+    assert scored.judge == 3 and scored.judge_s > 0 and scored.finished_at > 0
 
 
 def test_run_judges_what_comes_and_puts_nothing_for_nothing():
@@ -62,68 +74,68 @@ def test_run_judges_what_comes_and_puts_nothing_for_nothing():
 
 def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
     with caplog.at_level(logging.ERROR):
-        (verdict,) = actor().judge(group(0, RIGHT, verifier="magic")).verdicts
+        (verdict,) = judged(actor(), group(0, RIGHT, verifier="magic")).verdicts
     assert math.isnan(verdict.reward) and verdict.parts == {}  # never a zero
     assert verdict.abstained.startswith("InputError: verifier 'magic' is unknown")
     assert "question q" in caplog.text
 
 
 def test_only_the_failing_sibling_abstains(monkeypatch):
-    def score(question, text, rubric):
+    def score(question, text, rubric, opinions):
         if text == "odd":
             raise ZeroDivisionError("odd one")
-        return real(question, text, rubric)
+        return real(question, text, rubric, opinions)
 
-    real = judge.score
-    monkeypatch.setattr(judge, "score", score)
-    verdicts = actor().judge(group(0, RIGHT, "odd", RIGHT)).verdicts
+    real = bench.score
+    monkeypatch.setattr(bench, "score", score)
+    verdicts = judged(actor(), group(0, RIGHT, "odd", RIGHT)).verdicts
     assert [v.abstained for v in verdicts] == ["", "ZeroDivisionError: odd one", ""]
 
 
 def test_many_failures_in_a_row_raise_and_a_success_starts_the_count_again():
     judging = actor()
     few = group(0, *[RIGHT] * (FAILURES_IN_A_ROW - 1), verifier="magic")
-    judging.judge(few)
-    judging.judge(group(1, RIGHT))
-    judging.judge(few)
+    judged(judging, few)
+    judged(judging, group(1, RIGHT))
+    judged(judging, few)
     with pytest.raises(RuntimeError, match="judge 3: 20 failures in a row"):
-        judging.judge(few)
+        judged(judging, few)
 
 
 def make_unavailable(monkeypatch, times: int) -> None:
     """The next `times` judgements find the verifier down."""
-    real, left = judge.score, [times]
+    real, left = bench.score, [times]
 
-    def score(question, text, rubric):
+    def score(question, text, rubric, opinions):
         if left[0]:
             left[0] -= 1
             raise Unavailable("the verifier is down")
-        return real(question, text, rubric)
+        return real(question, text, rubric, opinions)
 
-    monkeypatch.setattr(judge, "score", score)
+    monkeypatch.setattr(bench, "score", score)
 
 
 def test_an_outage_abstains_and_is_no_failure_of_the_judge(monkeypatch):
     make_unavailable(monkeypatch, 100)
     judging = actor()
     for index in range(25):
-        judged = judging.judge(group(index, RIGHT, WRONG))
-    assert judged.abstentions == ("the verifier is down",) * 2 and judging.failures == 0
+        scored = judged(judging, group(index, RIGHT, WRONG))
+    assert scored.abstentions == ("the verifier is down",) * 2 and judging.failures == 0
 
 
 def test_another_judge_judges_only_what_is_left(monkeypatch):
     make_unavailable(monkeypatch, 1)
     queue, scored = Queue(), Queue()
-    first = JudgeActor(0, 2, load_rubric("paper"), queue, scored)
-    second = JudgeActor(1, 2, load_rubric("paper"), queue, scored)
-    first.serve([group(4, RIGHT, WRONG)])
+    first = JudgeActor(0, 2, Judging(load_rubric("paper")), queue, scored)
+    second = JudgeActor(1, 2, Judging(load_rubric("paper")), queue, scored)
+    serve(first, [group(4, RIGHT, WRONG)])
     ((handed_on,),) = queue.batches
     assert not scored.batches and handed_on.abstentions == ("the verifier is down",)
     assert handed_on.verdicts[1].reward == pytest.approx(0.32)
     queue.batches.clear()
-    first.serve([handed_on])  # it has tried: the other one shall
+    serve(first, [handed_on])  # it has tried: the other one shall
     assert queue.batches == [[handed_on]] and not scored.batches
-    second.serve([handed_on])
+    serve(second, [handed_on])
     ((done,),) = scored.batches
     assert [v.reward for v in done.verdicts] == pytest.approx([1.02, 0.32])
     assert done.verdicts[1] is handed_on.verdicts[1] and (done.judge, done.tried) == (1, ())
@@ -133,8 +145,8 @@ def test_after_two_judges_a_group_goes_on_with_the_verdicts_it_has(monkeypatch):
     make_unavailable(monkeypatch, 2)
     queue, scored = Queue(), Queue()
     for index in (0, 1):
-        judging = JudgeActor(index, 3, load_rubric("paper"), queue, scored)
-        judging.serve(queue.batches.pop() if queue.batches else [group(4, RIGHT)])
+        judging = JudgeActor(index, 3, Judging(load_rubric("paper")), queue, scored)
+        serve(judging, queue.batches.pop() if queue.batches else [group(4, RIGHT)])
     ((done,),) = scored.batches
     assert done.tried == (0, 1) and len(done.abstentions) == 1
 
@@ -142,5 +154,5 @@ def test_after_two_judges_a_group_goes_on_with_the_verdicts_it_has(monkeypatch):
 def test_the_only_judge_hands_nothing_on(monkeypatch):
     make_unavailable(monkeypatch, 1)
     queue, scored = Queue(), Queue()
-    actor(queue, scored).serve([group(4, RIGHT, RIGHT)])
+    serve(actor(queue, scored), [group(4, RIGHT, RIGHT)])
     assert not queue.batches and len(scored.batches[0][0].abstentions) == 1

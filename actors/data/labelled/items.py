@@ -5,7 +5,8 @@
 A line of the file is a question with its reference trace, a good completion in other words than the
 reference, a flawed completion of each kind, and a malformed one; a judge should rank them in that
 order. All of it is drawn with one seed from the templates beside this file. The rules were made on
-templates of the split "tune"; those of "test" (fresh.py) were written afterwards, to measure them.
+templates of the split "tune"; those of "test" (fresh.py, unseen.py) were written afterwards, to
+measure them.
 """
 
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors.data.labelled import fresh, general, mathematics, reasoning, science
+from actors.data.labelled import fresh, general, mathematics, reasoning, science, unseen
 from actors.data.labelled.draft import Draft, Template
 from actors.data.labelled.flaws import FLAWS, malformed, written
 from actors.rewards.format import render
@@ -30,28 +31,28 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
             *(mathematics.eggs, mathematics.books, mathematics.mean),
             *(mathematics.perimeter, mathematics.unknown, mathematics.discount),
         ),
-        "test": (fresh.tank, fresh.triangle),
+        "test": (fresh.tank, fresh.triangle, unseen.fence, unseen.sharing),
     },
     "science": {
         "tune": (
             *(science.ride, science.food_chain, science.floating),
             *(science.lamp, science.spoons, science.mixing),
         ),
-        "test": (fresh.circuit, fresh.plants),
+        "test": (fresh.circuit, fresh.plants, unseen.echo, unseen.rusting),
     },
     "reasoning": {
         "tune": (
             *(reasoning.ages, reasoning.syllogism, reasoning.film),
             *(reasoning.turns, reasoning.weekday, reasoning.boxes),
         ),
-        "test": (fresh.race, fresh.sequence),
+        "test": (fresh.race, fresh.sequence, unseen.seats, unseen.clock),
     },
     "general": {
         "tune": (
             *(general.recipe, general.alphabet, general.flight),
             *(general.savings, general.odd_one_out, general.errand),
         ),
-        "test": (fresh.change, fresh.opposite),
+        "test": (fresh.change, fresh.opposite, unseen.fuel, unseen.borders),
     },
 }
 

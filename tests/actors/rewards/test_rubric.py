@@ -12,6 +12,7 @@ from configs.errors import InputError
 
 SUM = Question("q", "What is 38 + 1?", "1. 38 + 1 = 39", "39", "math", "number")
 PAPER = (SHIPPED / "paper.toml").read_text()
+LLM = (SHIPPED / "llm.toml").read_text()
 
 
 def write(tmp_path, text: str) -> str:
@@ -36,8 +37,9 @@ def test_the_default_is_the_paper():
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_rubric_loads_and_rewards_the_true_trace_most(path):
     rubric = load_rubric(path.stem)
-    assert score(SUM, render("1. 38 + 1 = 39", "39"), rubric).reward == pytest.approx(1.02)
-    assert score(SUM, render("1. 38 + 1 = 40", "39"), rubric).reward < 1
+    best, worst = dict.fromkeys(rubric.asked, 1.0), dict.fromkeys(rubric.asked, 0.0)
+    assert score(SUM, render("1. 38 + 1 = 39", "39"), rubric, best).reward == pytest.approx(1.02)
+    assert score(SUM, render("1. 38 + 1 = 40", "39"), rubric, worst).reward < 1
     assert score(SUM, "39", rubric).reward == -0.5
 
 
@@ -79,7 +81,17 @@ def test_a_domain_may_weigh_otherwise(tmp_path):
         (
             'scorer = "verifier"',
             'scorer = "llm"',
-            "criteria.answer_correctness.scorer = 'llm': Inp",
+            "[criteria.answer_correctness] the scorer 'llm' needs a question and a scale of 2",
+        ),
+        (
+            'scorer = "verifier"',
+            'scorer = "llama"',
+            "criteria.answer_correctness.scorer = 'llama': Inp",
+        ),
+        (
+            'scorer = "verifier"',
+            'scorer = "verifier"\nquestion = "Is it right?"',
+            "question and scale are of the scorer 'llm', not 'verifier'",
         ),
         ("criteria.step_clarity", "criteria.clarity", "did you mean step_clarity?"),
         ("criteria.answer_correctness", "criteria.answer", "a verifier scores answer_correctness"),
@@ -105,8 +117,30 @@ def test_a_wrong_rubric_says_what_and_where(old, new, message, tmp_path):
     assert path in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{question}\n", "{qestion}\n", "{qestion}: unknown; did you mean question?"),
+        ("{completion}\n", "", "the template must contain {completion} once"),
+        ("{scale}\n\n", "{scale}{scale}", "the template must contain {scale} once"),
+        ("Score:", "", "must end in {completion} and one line"),
+        ("Score:", "{answer}", "must end in {completion} and one line"),
+        ("Score:", "Now\nScore:", "must end in {completion} and one line"),
+        ("[llm]", "[lm]", "did you mean llm"),
+        ("scale = [", 'scale = ["a", "b", "c", "d", "e",', "at most 9 items"),
+    ],
+)
+def test_a_wrong_template_says_what_and_where(old, new, message, tmp_path):
+    assert old in LLM
+    path = write(tmp_path, LLM.replace(old, new, 1))
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_rubric(path)
+
+
 def test_a_rubric_that_is_not_there_says_what_is(tmp_path):
-    with pytest.raises(InputError, match="did you mean paper.*shipped are multilingual, paper"):
+    with pytest.raises(
+        InputError, match="did you mean paper.*shipped are llm, multilingual, paper"
+    ):
         load_rubric("papper")
     with pytest.raises(InputError, match=r"none.toml: No such file.*judge.rubric"):
         load_rubric(str(tmp_path / "none.toml"))

@@ -1,0 +1,109 @@
+"""Log-probabilities of the next token after prompts that share a beginning, without decoding.
+
+The shared beginning is prefilled once and its keys and values are every row's; each row then
+prefills its own end, and only its last position is projected onto the vocabulary. Lengths are
+padded up to a few sizes and rows to a fixed number, so that few programs are compiled, and so
+that the bits of a result depend on its own prompt and not on the rows beside it.
+
+P = tokens of the beginning, B = rows, T = tokens of an end, V = vocabulary.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learner.policy.model import (
+    Params,
+    PolicyModel,
+    empty_cache,
+    hidden_states,
+    logits,
+    prompt_states,
+)
+
+SHORTEST = 16  # bucket of a length
+ROWS = 8  # that are computed together, B
+
+
+class Scorer:
+    """A model with its weights (cast to the compute dtype). Not thread-safe."""
+
+    def __init__(self, model: PolicyModel, params: Params):
+        self.model = model
+        self._params = {name: jnp.asarray(w, model.compute_dtype) for name, w in params.items()}
+        self._begin = jax.jit(partial(_begin, model))
+        self._end = jax.jit(partial(_end, model))
+
+    def next_logprobs(
+        self, beginning: Sequence[int], ends: Sequence[Sequence[int]]
+    ) -> list[np.ndarray]:
+        """[V] float32 for each end: log-probabilities of the token behind beginning and end.
+
+        Beginning and ends have one token or more.
+        """
+        cache = self._begin(self._params, _padded([beginning], 1, bucket(len(beginning))))
+        by_bucket: dict[int, list[int]] = defaultdict(list)
+        for number, end in enumerate(ends):
+            by_bucket[bucket(len(end))].append(number)
+        found: dict[int, np.ndarray] = {}
+        for length, numbers in by_bucket.items():
+            for start in range(0, len(numbers), ROWS):
+                some = numbers[start : start + ROWS]
+                rows_BT = _padded([ends[n] for n in some], ROWS, length)
+                lengths_B = np.ones(ROWS, np.int32)
+                lengths_B[: len(some)] = [len(ends[n]) for n in some]
+                shared = np.int32(len(beginning))
+                logprobs_BV = self._end(self._params, cache, shared, rows_BT, lengths_B)
+                found |= zip(some, np.asarray(logprobs_BV), strict=False)
+        return [found[number] for number in range(len(ends))]
+
+
+def bucket(length: int) -> int:
+    """What a length is padded to: a power of two, or three quarters of one."""
+    power = 1 << (length - 1).bit_length()
+    return max(SHORTEST, power * 3 // 4 if 4 * length <= 3 * power else power)
+
+
+def _padded(rows: Sequence[Sequence[int]], count: int, length: int) -> np.ndarray:
+    """[count, length] int32."""
+    padded = np.zeros((count, length), np.int32)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = row
+    return padded
+
+
+def _begin(model: PolicyModel, params: Params, beginning_1P: jax.Array) -> dict:
+    """Keys and values of the beginning, the padding's behind them."""
+    _, cache = prompt_states(model, model.bind(params), beginning_1P)
+    return {name: {part: layer[part] for part in ("k", "v")} for name, layer in cache.items()}
+
+
+def _end(
+    model: PolicyModel,
+    params: Params,
+    cache: dict,
+    shared: jax.Array,
+    ends_BT: jax.Array,
+    lengths_B: jax.Array,
+) -> jax.Array:
+    """[B, V] log-probabilities behind the ends, whose tokens stand from position `shared` on."""
+    rows, length = ends_BT.shape
+    beginning = next(iter(cache.values()))["k"].shape[1]
+    whole = empty_cache(model, rows, beginning + length)
+    start_B = jnp.full(rows, shared, jnp.int32)
+    # what the beginning's padding wrote is written over, or behind what any token may see
+    whole = {
+        name: {part: layer[part].at[:, :beginning].set(cache[name][part]) for part in layer}
+        | {"end_index": start_B}
+        for name, layer in whole.items()
+    }
+    positions_BT = start_B[:, None] + jnp.arange(length)
+    mask_BTS = jnp.arange(beginning + length) <= positions_BT[:, :, None]
+    module = model.bind(params)
+    hidden_BTD, _ = hidden_states(module, ends_BT, positions_BT, mask_BTS, whole)
+    last_BD = jnp.take_along_axis(hidden_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+    return jax.nn.log_softmax(logits(module, last_BD), axis=-1)
