@@ -30,6 +30,10 @@ class JsonTokenizer:
         pad = self._id(self._named("pad_token"))
         self.eos: int = -1 if eos is None else eos
         self.pad: int = self.eos if pad is None else pad
+        added = self._core.get_added_tokens_decoder().values()
+        self._specials = tuple(sorted(token.content for token in added if token.special))
+        first = self._core.encode("", add_special_tokens=True).ids[:1]
+        self._first = first if first == [self.bos] else []
         # some end a turn with one token and the text with another
         self.more_stops: tuple[int, ...] = tuple(config.get("generation_eos", ()))
         self.chat_template: str = config.get("chat_template") or ""
@@ -68,15 +72,11 @@ class JsonTokenizer:
 
     def specials(self, around: str) -> tuple[str, ...]:
         """All that the file calls special, whether the template uses it or not."""
-        added = self._core.get_added_tokens_decoder().values()
-        return tuple(sorted(token.content for token in added if token.special))
+        return self._specials
 
     def encode_prompt(self, *texts: str, begin: bool = True) -> list[int]:
         ids = [number for text in texts for number in self._ids(text)]
-        first = self._core.encode("", add_special_tokens=True).ids[:1]
-        if begin and self.bos is not None and first == [self.bos]:
-            return [self.bos, *ids]
-        return ids
+        return [*self._first, *ids] if begin else ids
 
     def encode_completion(self, text: str) -> list[int]:
         pieces = apart(text, self.specials(""))

@@ -9,7 +9,7 @@ def apart(text: str, specials: Sequence[str]) -> list[str]:
 
     Encoded one by one the pieces give no special token; a text without such a name is one piece.
     """
-    if not specials:
+    if not any(name in text for name in specials):
         return [text]
     longest_first = sorted((name for name in specials if len(name) > 1), key=len, reverse=True)
     names = re.compile("|".join(map(re.escape, longest_first)))
