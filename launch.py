@@ -13,6 +13,8 @@
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
   launch.py judge --fit             fit a learned judge to them
+  launch.py compare RUN RUN         two evaluations, question by question
+  launch.py export RUN --to hf      the policy as a Hugging Face folder (weights smollm2: get one)
 
 Any setting of the configuration can be given as section.key=value.
 """
@@ -28,12 +30,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors import model_commands
 from cluster.command_line import add_commands
 from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
 
-COMMANDS = ("train", "sft", "eval", "audit", "replay", "chaos", "doctor", "data", "judge")
+_OWN = ("train", "sft", "eval", "audit", "replay", "chaos", "doctor", "data", "judge")
+COMMANDS = (*_OWN, *model_commands.NAMES)
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -111,8 +115,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _checking_commands(commands)
     _chaos_command(commands)
     add_commands(commands)
+    model_commands.add_commands(commands)
     args = parser.parse_args(argv)
-    if getattr(args, "folder", "") and "=" in args.folder:  # `data run.seed=3`: no folder given
+    if args.command is data and "=" in args.folder:  # `data run.seed=3`: no folder given
         args.overrides.insert(0, args.folder)
         args.folder = "data"
     if getattr(args, "hosts", 1) < 1:

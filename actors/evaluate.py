@@ -1,6 +1,7 @@
 """Evaluation on held-out rows: the same actors, greedy and sampled, per domain, with intervals."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from actors.data.feed import prompt_tokens
 from actors.data.tables import question
+from actors.rewards.format import parse
 from cluster.messages import Permit, ScoredGroup, Verdict
 from configs.schema import RunConfig
 from learner.collect import SET_ASIDE, Collector, Key, Queue, WorkLost
@@ -40,15 +42,18 @@ class Evaluation:
             groups = self._take(
                 self._permits_of(f"{label}/{mode}", mode, policy_version), collector
             )
-            for domain, verdicts in _by_domain(groups).items():
-                results.setdefault(domain, {})[mode] = measures(verdicts)
+            for domain, members in _by_domain(groups).items():
+                verdicts = [verdict for group in members for verdict in group.verdicts]
+                of_samples = sample_measures(members) if mode == "sampled" else {}
+                results.setdefault(domain, {})[mode] = measures(verdicts) | of_samples
             greedy = greedy or groups
         return results, greedy
 
     def _permits_of(self, stream: str, mode: str, policy_version: int) -> list[Permit]:
         temperature = 0.0 if mode == "greedy" else self._config.rollout.temperature
+        siblings = 1 if mode == "greedy" else self._config.eval.samples
         return [
-            Permit(stream, index, asked, tokens, 1, temperature, policy_version)
+            Permit(stream, index, asked, tokens, siblings, temperature, policy_version)
             for index, (asked, tokens) in enumerate(zip(self._questions, self._tokens, strict=True))
         ]
 
@@ -78,9 +83,6 @@ def measures(verdicts: Sequence[Verdict]) -> dict:
     def share(holds: Callable[[Verdict], bool]) -> float:
         return sum(map(holds, judged)) / len(judged) if judged else math.nan
 
-    def right(verdict: Verdict) -> bool:
-        return verdict.scores.get("answer_correctness", 0.0) > 0
-
     def sound(verdict: Verdict) -> bool:
         return all(verdict.scores.get(name, 1.0) > 1 - 1e-6 for name in SOUND)
 
@@ -95,6 +97,49 @@ def measures(verdicts: Sequence[Verdict]) -> dict:
     }
 
 
+def right(verdict: Verdict) -> bool:
+    """Is the answer right, as the verifier says?"""
+    return verdict.scores.get("answer_correctness", 0.0) > 0
+
+
+def sample_measures(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """pass@k and maj@k of groups of k > 1 samples, over the judged ones; else nothing."""
+    size = max((group.rollout.permit.siblings for group in groups), default=1)
+    if size < 2:
+        return {}
+    passed, majority = [], []
+    for group in groups:
+        judged = [n for n, verdict in enumerate(group.verdicts) if not verdict.abstained]
+        hits = [right(group.verdicts[n]) for n in judged]
+        if judged:
+            passed.append([pass_at(k, len(judged), sum(hits)) for k in (1, size)])
+            majority.append(majority_right([group.rollout.texts[n] for n in judged], hits))
+    if not passed:
+        return {}
+    first, last = np.mean(passed, axis=0).tolist()
+    return {"pass@1": first, f"pass@{size}": last, f"maj@{size}": float(np.mean(majority))}
+
+
+def pass_at(k: int, samples: int, hits: int) -> float:
+    """Chance that one of k of the samples is right, without bias (Chen et al. 2021)."""
+    k = min(k, samples)
+    return 1.0 - math.comb(samples - hits, k) / math.comb(samples, k)
+
+
+def majority_right(texts: Sequence[str], hits: Sequence[bool]) -> bool:
+    """Is the answer that most samples give right? Of equally frequent ones the first counts.
+
+    Answers are compared without case and white space; a sample without the format gives none.
+    """
+    answers = [parse(text) for text in texts]
+    keys = ["".join(a.answer.split()).casefold() if a else "" for a in answers]
+    counts = Counter(key for key in keys if key)
+    if not counts:
+        return False
+    winner = counts.most_common(1)[0][0]
+    return hits[keys.index(winner)]
+
+
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> list[float]:
     """95 % interval of a proportion (Wilson 1927); [0, 1] without trials."""
     if not trials:
@@ -105,9 +150,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> list[float]
     return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
-def _by_domain(groups: Sequence[ScoredGroup]) -> dict[str, list[Verdict]]:
-    found: dict[str, list[Verdict]] = {"all": []}
+def _by_domain(groups: Sequence[ScoredGroup]) -> dict[str, list[ScoredGroup]]:
+    found: dict[str, list[ScoredGroup]] = {"all": list(groups)}
     for group in groups:
-        found["all"].extend(group.verdicts)
-        found.setdefault(group.rollout.permit.question.domain, []).extend(group.verdicts)
+        found.setdefault(group.rollout.permit.question.domain, []).append(group)
     return found

@@ -7,6 +7,7 @@ asked beside them.
 
 import asyncio
 import hashlib
+import pickle
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from configs.load import load
 from learner.checkpoint import restore_tree
 from learner.policy.model import Params, PolicyModel, build_model
 from learner.policy.scorer import Scorer
-from learner.policy.tokenizer import Tokenizer
+from learner.policy.tokenizer import Tokenizer, load_tokenizer
 
 MOST_TOKENS = 8192  # of a prompt
 
@@ -48,7 +49,7 @@ def load_local(folder: Path, key: str) -> LocalModel:
             "missing; launch.py sft --run DIR makes one"
         )
     config = load(folder / "config.toml")
-    tokenizer = Tokenizer.load(config.model.tokenizer or folder / "tokenizer.model")
+    tokenizer = load_tokenizer(config.model.tokenizer or folder)
     model = build_model(config.model, tokenizer.vocabulary)
     here = SingleDeviceSharding(jax.devices()[0])
     abstract = {
@@ -137,7 +138,7 @@ def _agreement(first: Sequence[int], second: Sequence[int]) -> int:
 
 def _digest(params: Params, tokenizer: Tokenizer, template: str) -> str:
     """What an opinion depends on besides the request."""
-    digest = hashlib.sha256(tokenizer.model + template.encode())
+    digest = hashlib.sha256(pickle.dumps(tokenizer) + template.encode())
     for name in sorted(params):
         digest.update(name.encode() + np.asarray(params[name]).tobytes())
     return digest.hexdigest()[:16]

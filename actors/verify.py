@@ -16,7 +16,7 @@ from configs.load import load
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 from learner.audit import audit
-from learner.policy.tokenizer import Tokenizer
+from learner.policy.tokenizer import load_tokenizer
 from learner.replay import replay, replay_lines
 from learner.summary import audit_lines
 
@@ -40,7 +40,7 @@ def replay_run(path: Path, step: int, as_json: bool) -> int:
     folder, config = existing_run(path)
     # before any device is used: the bits of a step depend on how many threads share it
     os.environ["PJRT_NPROC"] = os.environ["OMP_NUM_THREADS"] = str(config.learner.threads)
-    tokenizer = Tokenizer.load(config.model.tokenizer or folder.tokenizer_file)
+    tokenizer = load_tokenizer(config.model.tokenizer or folder.path)
     result = replay(folder, config, step, tokenizer.vocabulary)
     print(json.dumps(result) if as_json else "\n".join(replay_lines(result)))
     return 0 if result["ok"] else 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.data.feed import demonstration_batches
+from actors.eval_report import write_report
 from cluster.job import Job
 from cluster.messages import ScoredGroup
 from cluster.stopper import Stopper
@@ -102,8 +103,11 @@ def eval_run(job: Job, stopper: Stopper) -> int:
     stopper.release()
     step = begun["step"] if begun["phase"] == "grpo" else 0
     results, greedy = _evaluate(job, "eval", step)
-    write_json(_evaluation_file(job, step), results)
+    place = _evaluation_file(job, step)
+    write_json(place, results)
+    write_report(place.with_suffix(""), f"{job.config.data.heldout}, step {step}", results, greedy)
     print("\n".join(evaluation_table(None, results) + _three_traces(greedy)))
+    print(f"report      {place.with_suffix('.md')}")
     return 0
 
 

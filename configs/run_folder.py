@@ -53,10 +53,6 @@ class RunFolder:
         return self.path / f"verdicts-{socket.gethostname()}.sqlite"
 
     @property
-    def tokenizer_file(self) -> Path:
-        return self.path / "tokenizer.model"
-
-    @property
     def data(self) -> Path:
         return self.path / "data"
 
@@ -122,8 +118,13 @@ def _hold(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """By rename: a reader sees the old file or the new one, never half of one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """By rename, too."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_bytes(content)
     unfinished.replace(path)
 
 

@@ -38,7 +38,10 @@ class DataSection(Section):
     synthetic_rows: Count = 8000
     synthetic_heldout_rows: Count = 400
     template: str = "<start_of_turn>user\n{prompt}<end_of_turn>\n<start_of_turn>model\n"
-    """What the policy reads; `{prompt}` is replaced by the row's prompt."""
+    """What the policy reads; `{prompt}` is replaced by the row's prompt. Or "chat": the chat
+    template that belongs to the tokenizer."""
+    system: str = ""
+    """With "chat": the system message; said before the prompt where a template knows no system."""
 
 
 class ModelSection(Section):
@@ -57,7 +60,8 @@ class ModelSection(Section):
     weights: str = ""
     """A Hugging Face safetensors folder, or a run folder whose last checkpoint is the start."""
     tokenizer: str = ""
-    """A SentencePiece .model file; with "" one is trained on the training data."""
+    """A SentencePiece .model file, a tokenizer.json, or a folder with either; with "" that of
+    `weights`, or one that is trained on the training data."""
     tokenizer_pieces: Annotated[int, Field(ge=300)] = 420
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Activations and matrix products; master weights and optimizer moments are float32."""
@@ -210,6 +214,8 @@ class SftSection(Section):
 class EvalSection(Section):
     rows: Annotated[int, Field(ge=0)] = 400
     """Held-out rows of the evaluation before and after; 0: no evaluation."""
+    samples: Count = 1
+    """Completions of each question in the sampled mode; from 2 on with pass@k and maj@k."""
 
 
 class CheckpointSection(Section):
@@ -243,6 +249,11 @@ class RunConfig(Section):
                 f"grpo.widest_groups = {self.grpo.widest_groups} is above "
                 f"loop.groups_per_step = {self.loop.groups_per_step}"
             )
+        if self.eval.samples > self.rollout.slots:
+            raise ValueError(
+                f"eval.samples = {self.eval.samples} does not fit into "
+                f"rollout.slots = {self.rollout.slots}"
+            )
         rows = self.trained_groups * self.rollout.group_size
         if rows % self.learner.micro_batches:
             raise ValueError(
@@ -250,6 +261,8 @@ class RunConfig(Section):
                 f"{rows} sequences of a step ({self.trained_groups} groups of "
                 f"{self.rollout.group_size})"
             )
-        if "{prompt}" not in self.data.template:
-            raise ValueError("data.template must contain {prompt}")
+        if self.data.template != "chat" and "{prompt}" not in self.data.template:
+            raise ValueError('data.template must contain {prompt}, or be "chat"')
+        if self.data.system and self.data.template != "chat":
+            raise ValueError('data.system needs data.template = "chat"; else write it there')
         return self

@@ -22,7 +22,7 @@ from learner import fingerprint
 from learner.batch import Batch, Demonstrations, repeat_prompts
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.ledger import Ledger
-from learner.policy.folder import is_hugging_face
+from learner.policy.folder import is_hugging_face, kaggle_checkpoint
 from learner.policy.model import build_model
 from learner.policy.pretrained import check_room, load_weights
 from learner.policy.sharding import ROWS, check_rows, make_mesh, row_parts
@@ -166,7 +166,7 @@ class LearnerHost:
         trees: dict[str, Any] = {"state": self.state}
         if phase == "grpo" and (earlier := self._earlier(step)):
             trees["policies"] = [self._policy(version) for version in earlier]
-        record = {"ledger": ledger, "checksum": fingerprint.of_trees(trees)}
+        record = {"ledger": ledger, "checksum": fingerprint.of_trees(trees), "metrics": metrics}
         checkpoints.save(step, trees, record, metrics)
         if wait:
             checkpoints.wait()
@@ -246,10 +246,10 @@ class LearnerHost:
         trained = weights / "checkpoints" / "reference"
         if trained.exists():
             return restore_tree(trained, abstract)
-        if not is_hugging_face(weights):
+        if not (is_hugging_face(weights) or kaggle_checkpoint(weights)):
             raise InputError(
-                f"model.weights = {weights}: neither a folder with .safetensors files nor a run "
-                "folder with a finished cold start"
+                f"model.weights = {weights}: neither published weights nor a run folder with a "
+                "finished cold start"
             )
         return load_weights(self.model.architecture, weights, shardings)
 

@@ -45,6 +45,9 @@ class LocalWeights:
 class FakeTokenizer:
     vocabulary, eos = VOCABULARY, 1
 
+    def specials(self, around):
+        return ()
+
     def stops(self, pieces):
         return (self.eos,)
 

@@ -12,6 +12,7 @@ from configs.errors import InputError
 from configs.schema import RunConfig
 from learner.batch import Demonstrations, pad
 from learner.grpo import token_weights
+from learner.policy.chat import prompt_ids
 from learner.policy.tokenizer import Tokenizer
 
 
@@ -60,8 +61,7 @@ class PermitFeed:
 
 def prompt_tokens(prompt: str, tokenizer: Tokenizer, config: RunConfig) -> np.ndarray:
     """[P] int32: the templated prompt."""
-    text = config.data.template.replace("{prompt}", prompt)
-    return np.array(tokenizer.encode_prompt(text), np.int32)
+    return np.array(prompt_ids(prompt, tokenizer, config.data), np.int32)
 
 
 def demonstration_batches(

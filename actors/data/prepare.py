@@ -12,8 +12,9 @@ from actors.data.tables import check_prompt_lengths, load_table
 from actors.rewards.format import render
 from configs.run_folder import RunFolder, write_text
 from configs.schema import RunConfig
+from learner.policy.chat import prompt_ids
 from learner.policy.folder import check_weights
-from learner.policy.tokenizer import Tokenizer, train_tokenizer
+from learner.policy.tokenizer import Tokenizer, find_tokenizer, load_tokenizer, train_tokenizer
 
 SYNTHETIC = "synthetic"
 _ROWS_FOR_TOKENIZER = 4000  # more change no piece of a vocabulary of a few hundred
@@ -38,12 +39,11 @@ def prepare(folder: RunFolder, config: RunConfig, judging: Judging) -> Corpus:
     write_text(folder.rubric_file, judging.rubric.source)
     train_path, heldout_path = data_paths(folder.data, config)
     train, heldout = load_table(train_path), load_table(heldout_path)
-    tokenizer = _tokenizer(folder.tokenizer_file, train, config)
+    tokenizer = _tokenizer(folder.path, train, config)
     check_weights(config.model, tokenizer.vocabulary)
-    prefix = config.data.template
 
     def count(prompt: str) -> int:
-        return len(tokenizer.encode_prompt(prefix.replace("{prompt}", prompt)))
+        return len(prompt_ids(prompt, tokenizer, config.data))
 
     for table, path in ((train, train_path), (heldout, heldout_path)):
         check_prompt_lengths(table, path, count, config.rollout.max_prompt_tokens)
@@ -70,15 +70,20 @@ def data_paths(folder: Path, config: RunConfig) -> tuple[Path, Path]:
     )
 
 
-def _tokenizer(path: Path, train: pa.Table, config: RunConfig) -> Tokenizer:
-    if config.model.tokenizer:
-        return Tokenizer.load(config.model.tokenizer)
-    if path.exists():
-        return Tokenizer.load(path)
-    tokenizer = train_tokenizer(_texts(train, config), config.model.tokenizer_pieces)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(tokenizer.model)
-    temporary.replace(path)
+def _tokenizer(folder: Path, train: pa.Table, config: RunConfig) -> Tokenizer:
+    """The one that is given, else that of the run, else that of the weights, else a new one.
+
+    A copy is kept in the run's folder.
+    """
+    section = config.model
+    given = section.tokenizer or find_tokenizer(folder)
+    if not given and section.weights:
+        given = find_tokenizer(Path(section.weights))
+    if given:
+        tokenizer = load_tokenizer(given)
+    else:
+        tokenizer = train_tokenizer(_texts(train, config), section.tokenizer_pieces)
+    tokenizer.save(folder)
     return tokenizer
 
 

@@ -3,6 +3,8 @@
     .jsonl     one object a line, read in batches, so that an error names its line
     .parquet   memory-mapped; an error names the row, the first one is row 1
 
+    or a benchmark's own file: see benchmarks.py
+
 Required columns: prompt, reasoning, answer. Optional: id, domain, verifier, demonstration; others
 are ignored. Every refusal is an InputError with file, row, column, reason and way out.
 """
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.data.benchmarks import benchmark_table
 from actors.data.lines import ROW, read_lines
 from actors.rewards.format import render
 from actors.rewards.verifiers import read_verifier
@@ -36,8 +39,10 @@ def load_table(path: str | Path) -> pa.Table:
     """
     path = Path(path)
     _check_file(path)
-    lines = path.suffix == ".jsonl"
-    table = read_lines(path, COLUMNS, REQUIRED) if lines else _read_parquet(path)
+    table = benchmark_table(path)
+    if table is None:
+        lines = path.suffix == ".jsonl"
+        table = read_lines(path, COLUMNS, REQUIRED) if lines else _read_parquet(path)
     if table.num_rows == 0:
         raise InputError(f"{path}: has no rows; give a file with at least one question")
     for name in REQUIRED:

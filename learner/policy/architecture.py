@@ -119,14 +119,18 @@ def architecture_of(section: ModelSection, vocabulary: int | None = None) -> Arc
     `vocabulary`: ids of the tokenizer; a network from scratch, or of a preset without weights, has
     as many. Raises InputError for an architecture that this code does not have.
     """
-    if section.architecture:
-        return from_hugging_face(section.architecture)
-    if section.preset:
-        sizes = PRESETS[section.preset]
-        return from_hugging_face(sizes | {"vocab_size": vocabulary or sizes["vocab_size"]})
-    if vocabulary is None:
+    if vocabulary is None and not (section.architecture or section.preset):
         raise ValueError("a model from scratch needs the size of its tokenizer's vocabulary")
-    return from_hugging_face(from_sizes(section, vocabulary))
+    return from_hugging_face(config_json(section, vocabulary or _GEMMA2["vocab_size"]))
+
+
+def config_json(section: ModelSection, vocabulary: int) -> dict[str, Any]:
+    """What a `config.json` says of the network of a configuration."""
+    if section.architecture:
+        return dict(section.architecture)
+    if section.preset:
+        return PRESETS[section.preset] | {"vocab_size": vocabulary}
+    return from_sizes(section, vocabulary)
 
 
 def from_sizes(section: ModelSection, vocabulary: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from learner.policy.layout import may_be_ignored, stored_layout
 _DTYPES = ("F32", "F16", "BF16")
 _INDEX = "model.safetensors.index.json"
 _NAMES_SHOWN = 6
+_BLOCK_BYTES = 2**25
+_ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")
 
 
 def with_architecture(config: RunConfig) -> RunConfig:
@@ -56,13 +58,23 @@ def is_hugging_face(folder: Path) -> bool:
     return (folder / "config.json").exists() or any(folder.glob("*.safetensors"))
 
 
+def kaggle_checkpoint(folder: Path) -> Path | None:
+    """The Orbax checkpoint in a folder as unpacked from Kaggle: itself, or the only one below."""
+    for places in ([folder], list(folder.glob("*/"))):
+        found = [place for place in places if any((place / sign).is_file() for sign in _ORBAX)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
 def check_weights(section: ModelSection, vocabulary: int) -> None:
     """Do the files hold every tensor of the architecture, and does the tokenizer fit?
 
     Reads headers only. Raises InputError.
     """
     folder = Path(section.weights)
-    if not section.architecture or not is_hugging_face(folder):
+    kaggle = kaggle_checkpoint(folder)
+    if not section.architecture or not (kaggle or is_hugging_face(folder)):
         return
     found = from_hugging_face(section.architecture)
     if vocabulary > found.vocabulary:
@@ -70,6 +82,11 @@ def check_weights(section: ModelSection, vocabulary: int) -> None:
             f"model.weights = {folder}: its embedding has {found.vocabulary} rows, the tokenizer "
             f"has {vocabulary} ids; give the tokenizer that belongs to the weights"
         )
+    if kaggle:
+        from learner.policy.kaggle import check_checkpoint  # heavy: jax and Orbax
+
+        check_checkpoint(kaggle, found)
+        return
     with Tensors(folder) as tensors:
         tensors.check(found)
 
@@ -101,8 +118,19 @@ class Tensors:
         self._stack.close()
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """Part of a tensor as float32; blocks of its rows are all that exists of it beside."""
         with _readable(self.folder):
-            return self._files[name].get_slice(name)[index]
+            part = self._files[name].get_slice(name)
+            places = [range(n)[own] for own, n in zip(index, part.get_shape(), strict=True)]
+            sizes = [len(place) for place in places]
+            values = np.empty(sizes, np.float32)
+            rows = max(1, _BLOCK_BYTES // max(1, 4 * int(np.prod(sizes[1:]))))
+            first = places[0].start
+            for start in range(0, sizes[0], rows):
+                stop = min(start + rows, sizes[0])
+                block = part[(slice(first + start, first + stop), *index[1:])]
+                values[start:stop] = block
+        return values
 
     def check(self, found: Architecture) -> None:
         """Raises one InputError that names every tensor that is missing, unexpected or wrong."""
@@ -163,13 +191,18 @@ def _architecture_in(folder: Path) -> dict[str, Any] | None:
     if (folder / "config.json").exists():
         # what is null there is what a missing key means too, and TOML has no null
         return _without_null(_json(folder / "config.json"))
+    if checkpoint := kaggle_checkpoint(folder):
+        from learner.policy.kaggle import architecture_of_checkpoint
+
+        return architecture_of_checkpoint(checkpoint)
     if is_hugging_face(folder):
         raise InputError(
             f"model.weights = {folder}: it has .safetensors files but no config.json, which says "
             "what they are; fetch that too"
         )
-    what = "is neither a Hugging Face folder" if folder.exists() else "does not exist; give one"
-    raise InputError(f"model.weights = {folder}: {what} nor a run folder")
+    kinds = "a Hugging Face folder, a Gemma2 checkpoint from Kaggle or a run folder"
+    what = f"is none of {kinds}" if folder.exists() else f"does not exist; give {kinds}"
+    raise InputError(f"model.weights = {folder}: {what}")
 
 
 def _without_null(value: Any) -> Any:

@@ -14,24 +14,27 @@ from jax.sharding import Sharding
 
 from configs.errors import InputError
 from learner.policy.architecture import Architecture
-from learner.policy.folder import Tensors
+from learner.policy.folder import Tensors, kaggle_checkpoint
+from learner.policy.kaggle import load_checkpoint
 from learner.policy.layout import Stored, stored_layout
 
 
 def load_weights(
     found: Architecture, folder: Path, shardings: Mapping[str, Sharding]
 ) -> dict[str, jax.Array]:
-    """The float32 parameters of a Hugging Face folder, each in its sharding.
+    """The float32 parameters in a folder of Hugging Face or Kaggle, each in its sharding.
 
     Raises InputError for a folder that does not hold exactly the architecture's tensors.
     """
+    if kaggle := kaggle_checkpoint(folder):
+        return load_checkpoint(found, kaggle, shardings)
     loaded: dict[str, jax.Array] = {}
     with Tensors(folder) as tensors:
         tensors.check(found)
         for name, stored in stored_layout(found).items():
 
             def rows_of(index: Any, stored: Stored = stored) -> np.ndarray:
-                return stored.read(tensors.read, index).astype(np.float32)
+                return stored.read(tensors.read, index)
 
             loaded[name] = jax.make_array_from_callback(stored.whole, shardings[name], rows_of)
             loaded[name].block_until_ready()  # its host copy goes before the next one comes

@@ -1,112 +1,72 @@
-"""SentencePiece tokenizers: a given `.model` (Gemma's format), or a small one from the data."""
+"""Text to token ids and back, whichever file says how; which one that is, its name tells."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
-
-import sentencepiece
+from typing import Protocol
 
 from configs.errors import InputError
+from learner.policy.json_tokenizer import JsonTokenizer
+from learner.policy.sentence_pieces import SentencePieceTokenizer, train_tokenizer
 
-TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-_TURNS = ("<start_of_turn>", "<end_of_turn>", "\n", "user", "model")
-_OPERATORS = tuple(f"▁{sign}▁" for sign in ("+", "-", "x", "/", "=", ">", "<"))
-_STEP_NUMBERS = tuple(f"{number}.▁" for number in range(1, 5))
+__all__ = ["Tokenizer", "find_tokenizer", "load_tokenizer", "train_tokenizer"]
+MODEL, JSON = "tokenizer.model", "tokenizer.json"
 
 
-class Tokenizer:
-    """Text to token ids and back. Pickles as the bytes of its model, so it can travel to actors."""
+class Tokenizer(Protocol):
+    """What both kinds do. They pickle as the content of their files, and travel to actors."""
 
-    def __init__(self, model: bytes):
-        self.model = model
-        self._pieces = sentencepiece.SentencePieceProcessor()
-        self._pieces.LoadFromSerializedProto(model)
-        self.vocabulary = self._pieces.get_piece_size()
-        self.pad, self.eos, self.bos = (
-            self._pieces.pad_id(),
-            self._pieces.eos_id(),
-            self._pieces.bos_id(),
-        )
+    vocabulary: int  # ids are below
+    pad: int
+    eos: int
+    bos: int | None
+    chat_template: str  # Jinja, or ""
 
-    def __reduce__(self):
-        return Tokenizer, (self.model,)
+    def specials(self, around: str) -> tuple[str, ...]:
+        """The texts that would be read as structure in a prompt between `around`."""
+        ...
 
-    @staticmethod
-    def load(path: str | Path) -> "Tokenizer":
-        """Raises InputError when the file cannot be read, is no model, or lacks pad, eos or bos."""
-        try:
-            tokenizer = Tokenizer(Path(path).read_bytes())
-        except OSError as error:
-            raise InputError(
-                f"model.tokenizer = {path}: {error.strerror}; give a SentencePiece .model file"
-            ) from error
-        except RuntimeError as error:
-            raise InputError(
-                f"model.tokenizer = {path}: not a SentencePiece model ({error})"
-            ) from error
-        missing = [name for name in ("pad", "eos", "bos") if getattr(tokenizer, name) < 0]
-        if missing:
-            raise InputError(
-                f"model.tokenizer = {path}: it has no {', '.join(missing)} token, which training "
-                "needs; give a model with them (Gemma's has)"
-            )
-        return tokenizer
+    def encode_prompt(self, *texts: str, begin: bool = True) -> list[int]:
+        """Ids of a templated prompt; pieces of it are encoded apart, and never merge.
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a templated prompt, the begin-of-sequence token first."""
-        return [self.bos, *self._pieces.encode(text)]
+        `begin`: with the begin-of-sequence token first, where the tokenizer sets one.
+        """
+        ...
 
     def encode_completion(self, text: str) -> list[int]:
         """Ids of a completion, the end-of-sequence token last."""
-        return [*self._pieces.encode(text), self.eos]
+        ...
 
     def stops(self, pieces: Iterable[str]) -> tuple[int, ...]:
         """The ids that end a completion: the end of the sequence, and these pieces.
 
-        Raises InputError for a piece that the model does not have.
+        Raises InputError for a piece that the tokenizer does not have.
         """
-        ids = {piece: self._pieces.piece_to_id(piece) for piece in pieces}
-        unknown = [piece for piece, number in ids.items() if number == self._pieces.unk_id()]
-        if unknown:
-            raise InputError(f"rollout.stop_tokens: the tokenizer has no piece {unknown[0]!r}")
-        return self.eos, *ids.values()
+        ...
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of a completion, without pad, begin and end tokens."""
-        special = {self.pad, self.eos, self.bos}
-        return self._pieces.decode([int(token) for token in tokens if int(token) not in special])
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write its files into a folder, from which `load_tokenizer` gives an equal one."""
+        ...
 
 
-def train_tokenizer(texts: Iterable[str], pieces: int) -> Tokenizer:
-    """A byte-pair model whose tags and spaced operators are single pieces; unknown bytes fall back.
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """From a SentencePiece `.model` file, a `tokenizer.json`, or a folder with either.
 
-    Deterministic in `texts` and `pieces`. Digits are split, so that arithmetic is about digits.
-    Raises InputError when `pieces` cannot hold the bytes and the symbols.
+    A folder's tokenizer.json wins: its neighbours say what begins, ends and pads a sequence.
+    Raises InputError when it cannot be read or lacks what training needs.
     """
-    output = io.BytesIO()
-    symbols = [*_TURNS, *TAGS, *_OPERATORS, *_STEP_NUMBERS]
-    lines = (line for text in texts for line in text.split("\n") if line)
-    try:
-        sentencepiece.SentencePieceTrainer.Train(
-            sentence_iterator=lines,
-            model_writer=output,
-            model_type="bpe",
-            vocab_size=pieces + 256,  # the 256 byte pieces come on top
-            hard_vocab_limit=False,
-            byte_fallback=True,
-            split_digits=True,
-            user_defined_symbols=symbols,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            character_coverage=1.0,
-            pad_id=0,
-            eos_id=1,
-            bos_id=2,
-            unk_id=3,
-            num_threads=1,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise InputError(f"model.tokenizer_pieces = {pieces}: {error}") from error
-    return Tokenizer(output.getvalue())
+    path = Path(path)
+    if path.is_dir():
+        found = find_tokenizer(path)
+        if found is None:
+            raise InputError(f"model.tokenizer = {path}: it holds neither {JSON} nor {MODEL}")
+        path = found
+    return JsonTokenizer.load(path) if path.suffix == ".json" else SentencePieceTokenizer.load(path)
+
+
+def find_tokenizer(folder: Path) -> Path | None:
+    """The tokenizer's file in a folder, if it has one."""
+    return next((folder / name for name in (JSON, MODEL) if (folder / name).exists()), None)

@@ -15,7 +15,7 @@ from learner.policy.folder import check_weights, with_architecture
 from learner.policy.model import build_model
 from learner.policy.pretrained import check_room, load_weights
 from learner.policy.sharding import make_mesh
-from tests.learner.test_families import GOLDEN, model_and_params, stored_weights
+from tests.learner.test_families import GOLDEN, SMALL, model_and_params, stored_weights
 
 CASE = "qwen2-tied"
 
@@ -106,7 +106,7 @@ def test_other_dtypes_are_refused(tmp_path):
 def test_wrong_folders_are_refused(tmp_path):
     assert "does not exist" in refused(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    assert "neither a Hugging Face folder nor a run folder" in refused(tmp_path / "empty")
+    assert "is none of a Hugging Face folder, a Gemma2" in refused(tmp_path / "empty")
     folder = write_folder(tmp_path / "hf", stored_weights(CASE))
     (folder / "config.json").unlink()
     assert "no config.json" in refused(folder)
@@ -138,8 +138,9 @@ def test_a_preset_must_agree(tmp_path):
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read():
-    model = build_model(ModelSection(preset="gemma2_9b"), 256_000)
+    huge = SMALL | {"hidden_size": 2**15, "vocab_size": 2**18, "tie_word_embeddings": True}
+    model = build_model(ModelSection(architecture={"model_type": "llama"} | huge))
     mesh = make_mesh(LearnerSection())
     shardings = {n: NamedSharding(mesh, spec) for n, spec in model.partition_specs().items()}
-    with pytest.raises(InputError, match=r"137\.\d GiB on each cpu device.*learner.fsdp"):
+    with pytest.raises(InputError, match=r"128\.\d GiB on each cpu device.*learner.fsdp"):
         check_room(model.abstract_params(), shardings, copies=4)

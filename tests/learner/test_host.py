@@ -168,7 +168,7 @@ def test_a_full_disk_is_an_input_error(tmp_path, monkeypatch):
 
 def test_weights_that_are_none_are_refused(tmp_path):
     config = make_config(model={"weights": str(tmp_path)})
-    with pytest.raises(InputError, match="neither a folder with .safetensors files nor a run"):
+    with pytest.raises(InputError, match="neither published weights nor a run"):
         host(tmp_path / "c", config)
 
 

@@ -11,7 +11,7 @@ from tests.pipeline import FakeTokenizer
 
 
 class Letters(FakeTokenizer):
-    def encode_prompt(self, text):
+    def encode_prompt(self, text, begin=True):
         return [4 + ord(letter) % 20 for letter in text[:6]]
 
 

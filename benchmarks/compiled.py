@@ -1,0 +1,103 @@
+"""What XLA says a configuration needs: its programs compiled for virtual devices, without weights.
+
+    python -m benchmarks.compiled --config configs/gemma2_2b_v5e8.toml --devices 8
+
+Prints the budget that is computed from shapes, the sharding table, and the compiled memory of a
+train step, a prefill and a decode chunk. XLA:CPU keeps and fuses other things than the compiler of
+an accelerator: of its figures those of arguments are exact, those of temporaries are its own.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--devices", type=int, default=8)
+    parser.add_argument("--vocabulary", type=int, default=256_000)
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    args = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", args.devices)
+    from configs.load import load
+    from learner.budget import budget, budget_lines, sharding_lines
+    from learner.policy.model import build_model
+
+    config = load(args.config, args.overrides)
+    print("\n".join(budget_lines(config, args.devices, args.vocabulary)))
+    model = build_model(config.model, args.vocabulary, config.learner.remat)
+    mesh = budget(config, args.devices, args.vocabulary).mesh
+    print("\n".join(sharding_lines(model, mesh)), flush=True)
+    result: dict[str, Any] = {"benchmark": "compiled", "config": str(args.config)}
+    for name, lower in programs(config, args.vocabulary).items():
+        started = time.perf_counter()
+        memory = lower().compile().memory_analysis()
+        result[name] = {
+            "arguments_gib": round(memory.argument_size_in_bytes / 2**30, 3),
+            "temporaries_gib": round(memory.temp_size_in_bytes / 2**30, 3),
+            "compile_s": round(time.perf_counter() - started, 1),
+        }
+        print(name, result[name], flush=True)
+    print(json.dumps(result))
+
+
+def programs(config, vocabulary: int) -> dict[str, Callable]:
+    """Each program, ready to be compiled from shapes."""
+    import jax
+    import numpy as np
+    from jax.sharding import NamedSharding
+
+    from learner.batch import Batch, repeat_prompts
+    from learner.policy.engine import _idle, decode_chunk, prefill
+    from learner.policy.model import build_model, empty_cache
+    from learner.policy.sharding import ROWS, make_mesh, row_parts
+    from learner.step import abstract_state, grpo_optimizer, make_grpo_step
+
+    model = build_model(config.model, vocabulary, config.learner.remat)
+    mesh = make_mesh(config.learner)
+    optimizer = grpo_optimizer(config.learner, config.loop.steps)
+    state = abstract_state(model, optimizer, mesh)
+    rows, length = config.trained_groups * config.rollout.group_size, config.rollout.max_new_tokens
+    batch = Batch(
+        prompts=np.zeros((config.trained_groups, config.rollout.max_prompt_tokens), np.int32),
+        prompt_lengths=np.zeros(config.trained_groups, np.int32),
+        completions=np.zeros((rows, length), np.int32),
+        sampled_logprobs=np.zeros((rows, length), np.float32),
+        advantages=np.zeros(rows, np.float32),
+        weights=np.zeros((rows, length), np.float32),
+    )
+    batch = repeat_prompts(batch, row_parts(mesh) * config.learner.micro_batches)
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, ROWS)), batch
+    )
+    step: Any = make_grpo_step(model, config, optimizer)
+    section, sampled = config.rollout, build_model(config.model, vocabulary)
+    weights = {
+        name: jax.ShapeDtypeStruct(shape.shape, sampled.compute_dtype)
+        for name, shape in sampled.abstract_params().items()
+    }
+    whole = section.max_prompt_tokens + section.max_new_tokens
+    cache = jax.eval_shape(lambda: empty_cache(sampled, section.slots, whole))
+    shape = (max(1, section.slots // section.group_size), section.max_prompt_tokens)
+    prompts = jax.ShapeDtypeStruct(shape, np.int32)
+    ids = jax.ShapeDtypeStruct((section.slots,), np.int32)
+    decode = jax.jit(partial(decode_chunk, sampled, section.chunk, (1,)), donate_argnums=1)
+    fill = jax.jit(partial(prefill, sampled), donate_argnums=1)
+    return {
+        "decode": lambda: decode.lower(weights, cache, _idle(section.slots)),
+        "prefill": lambda: fill.lower(weights, cache, prompts, ids, ids),
+        "train_step": lambda: step.lower(state, state.params, placed),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Load an exported folder with `transformers` and compare logits and token ids with ours.
+
+    ORACLE_PYTHON tests/learner/golden/check_export.py FOLDER EXPECTED.npz
+
+EXPECTED holds "ids" [T] and their "logits" [T, V], "text" and its "tokens". Prints the largest
+difference; exit code 1 above 1e-4 or where `transformers` reads the text as other ids.
+`test_export.py` runs it when SHOWWORK_ORACLE names the interpreter of make_families.py.
+"""
+
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+
+def main() -> int:
+    folder, expected = sys.argv[1], np.load(sys.argv[2])
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        logits = model(torch.tensor(expected["ids"][None]).long()).logits[0].numpy()
+    difference = float(np.abs(logits - expected["logits"]).max())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    same = tokenizer(str(expected["text"]))["input_ids"] == expected["tokens"].tolist()
+    print(f"largest difference {difference:.1e}; the same token ids: {same}")
+    return int(difference > 1e-4 or not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
