@@ -9,6 +9,8 @@
   launch.py audit RUN [--json]      does the run folder bear out what the run claims?
   launch.py replay RUN --step N     do a recorded step again: are the parameters the same?
   launch.py chaos                   a run whose processes are killed and stopped, and its audit
+  launch.py status RUN              where a run stands, from another terminal
+  launch.py plan --cluster FILE     who would do what, mesh, memory, bytes per weight sync
   launch.py doctor FILE             is a cluster file right? each line to change, and to what
   launch.py data [DIR]              write the synthetic data set (Parquet) to DIR
   launch.py judge --report          how well judge.rubric ranks labelled completions
@@ -32,12 +34,26 @@ from typing import Any
 
 from actors import model_commands
 from cluster.command_line import add_commands
+from cluster.command_line import add_commands, add_run_arguments
 from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
 
 _OWN = ("train", "sft", "eval", "audit", "replay", "chaos", "doctor", "data", "judge")
 COMMANDS = (*_OWN, *model_commands.NAMES)
+COMMANDS = (
+    "train",
+    "sft",
+    "eval",
+    "audit",
+    "replay",
+    "chaos",
+    "status",
+    "plan",
+    "doctor",
+    "data",
+    "judge",
+)
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -93,18 +109,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument("--report", action="store_true", help="print pairwise accuracies")
             sub.add_argument("--fit", action="store_true", help="fit a learned judge: judge.head")
         else:
-            sub.add_argument(
-                "--hosts",
-                type=int,
-                default=1,
-                help="hosts of the run (default 1); with no cluster to join, local Ray nodes",
-            )
-            sub.add_argument(
-                "--run",
-                type=Path,
-                default=None,
-                help="run folder (default: a new one below runs/); an existing one is resumed",
-            )
+            add_run_arguments(sub)
         sub.add_argument(
             "--config",
             type=Path,
@@ -244,26 +249,28 @@ def _on_cluster(
     from actors.bench import load_judging
     from actors.data.prepare import prepare
     from cluster.again import run_job
-    from cluster.connect import check_memory, connect
     from cluster.job import Job
-    from cluster.placement import plan
+    from cluster.join import check_local, find_cluster, hosts_for
     from cluster.stopper import Stopper
     from configs.run_folder import open_run
     from learner.policy.folder import with_architecture
 
     config = with_architecture(config)
-    planned = plan(args.hosts, config)
+    address = find_cluster(args.address)
+    check_local(args.hosts, config, address)
     path = args.run or new_run_folder(args.config or DEMO)
     with nothing_left_behind(path):
         judging = load_judging(config.judge, path / "rubric.toml")
         folder = open_run(path, config, alone=True)
         corpus = prepare(folder, config, judging)
         check_memory(planned)
+        corpus = prepare(folder, config, rubric)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
-    print("\n".join(planned.lines()), flush=True)
+    print(f"cluster     {address or 'hosts on this machine'}", flush=True)
     stopper = Stopper(started + config.loop.time_budget_s)
-    with connect(planned) as connection:
+    with hosts_for(args.hosts, config, address) as (connection, planned):
+        print("\n".join(planned.lines(connection.addresses)), flush=True)
         stopper.install()  # Ray installs handlers of its own when it starts
         return run_job(
             lambda: Job(config, folder, corpus, planned, connection, stopper.check),

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine."""
+"""Starting a Ray cluster of several nodes on this machine. `cluster.join` joins one that is up."""
 
 import logging
 import os
@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
-# Before Ray is imported: it would otherwise pack the working folder for each worker under `uv run`,
-# and send usage statistics.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import ray
 from ray.cluster_utils import Cluster
 
 from cluster.placement import Plan
+from cluster.security import own_token
 from configs.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +32,12 @@ class Connection:
     addresses: tuple[str, ...]  # IP by host number
     local: bool  # all hosts are this machine
     scratch: str = ""  # a folder that goes with the connection, where they are
+    options: tuple[dict[str, Any], ...] = ()  # of learner and rollout actors, by host number
+
+    @property
+    def without_devices(self) -> "Connection":
+        """For actors that need no accelerator."""
+        return replace(self, options=())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,19 +49,8 @@ class Connection:
 
 @contextmanager
 def connect(plan: Plan) -> Iterator[Connection]:
-    """Join the cluster that `RAY_ADDRESS` names, else start `plan.hosts` local Ray nodes.
-
-    Raises InputError when the cluster has too few hosts. What was started here ends with the
-    context.
-    """
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _init(address=address)
-        try:
-            yield _registered(plan.hosts, local=False, timeout_s=_JOIN_TIMEOUT_S)
-        finally:
-            ray.shutdown()
-        return
+    """Start `plan.hosts` local Ray nodes; they end with the context."""
+    own_token()
     # a short path: Ray's sockets below it must not exceed 107 bytes
     with tempfile.TemporaryDirectory(
         prefix=f"sw-{os.getpid()}-", ignore_cleanup_errors=True
@@ -77,15 +66,13 @@ def connect(plan: Plan) -> Iterator[Connection]:
 
 def check_memory(plan: Plan, available_gib: float | None = None) -> None:
     """Raises InputError when local hosts for the plan would not fit into this machine's memory."""
-    if os.environ.get("RAY_ADDRESS"):
-        return  # the hosts are other machines
     if available_gib is None:
         available_gib = psutil.virtual_memory().available / 2**30
     if plan.memory_gib > available_gib:
         raise InputError(
             f"--hosts {plan.hosts}: {plan.hosts} local hosts need about {plan.memory_gib:.1f} GiB, "
             f"{available_gib:.1f} GiB are available; give fewer hosts, or join a cluster with "
-            "RAY_ADDRESS"
+            "--address"
         )
 
 
@@ -109,7 +96,7 @@ def _start_local(hosts: int, folder: str) -> Cluster:
         try:
             for _ in range(hosts):
                 cluster.add_node(**node)
-            _init(address=str(cluster.address))
+            init(address=str(cluster.address))
             return cluster
         except Exception:  # whatever Ray's start raises: timeouts, connection and runtime errors
             ray.shutdown()
@@ -119,7 +106,7 @@ def _start_local(hosts: int, folder: str) -> Cluster:
     raise AssertionError("unreachable")
 
 
-def _init(address: str) -> None:
+def init(address: str) -> None:
     ray.init(
         address=address,
         log_to_driver=False,

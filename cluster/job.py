@@ -65,7 +65,7 @@ class Job:
                 silence_s=silence_s,
             ),
             start_workers(
-                *("judge", JudgeActor, connection, plan.judge, judge_args),
+                *("judge", JudgeActor, connection.without_devices, plan.judge, judge_args),
                 env=worker_env(1, connection),
                 silence_s=silence_s,
             ),

@@ -1,5 +1,6 @@
 """Which host runs what. Pure: the same hosts and configuration give the same plan."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.errors import InputError
@@ -18,8 +19,8 @@ class Plan:
     rollout: tuple[int, ...]  # by rollout actor
     judge: tuple[int, ...]  # by judge actor
 
-    def lines(self) -> list[str]:
-        """The plan, for people."""
+    def lines(self, addresses: Sequence[str] = ()) -> list[str]:
+        """The plan, for people; with the IP address of each host where they differ."""
         roles = {"learner": self.learner, "rollout": self.rollout, "judge": self.judge}
         lines = [f"plan        {self.hosts} host(s)"]
         for host in range(self.hosts):
@@ -29,7 +30,8 @@ class Plan:
                 if host in places
             ]
             driver = ["driver"] if host == 0 else []
-            lines.append(f"  host {host}    {' | '.join(driver + here) or 'idle'}")
+            at = f"    {addresses[host]}" if len(set(addresses)) > 1 else ""
+            lines.append(f"  host {host}{at}    {' | '.join(driver + here) or 'idle'}")
         return lines
 
     @property
@@ -62,10 +64,11 @@ def plan(hosts: int, config: RunConfig) -> Plan:
     return Plan(
         hosts,
         learner,
-        _round_robin(rollout, max(config.rollout.actors, len(rollout))),
-        _round_robin(judge, config.judge.actors),
+        spread(rollout, max(config.rollout.actors, len(rollout))),
+        spread(judge, config.judge.actors),
     )
 
 
-def _round_robin(hosts: tuple[int, ...], count: int) -> tuple[int, ...]:
+def spread(hosts: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """`count` actors on these hosts, round after round."""
     return tuple(hosts[number % len(hosts)] for number in range(count))

@@ -22,9 +22,14 @@ def start_actor(
     """
     options: dict[str, Any] = {"concurrency_groups": {GROUP: 1}}
     remote_class: Any = ray.remote(**options)(watched(actor_class))
+    placed = {
+        "num_cpus": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(connection.nodes[host], soft=False),
+    }
+    if connection.options:  # a cluster's devices are reserved
+        placed |= connection.options[host]
     return remote_class.options(
-        num_cpus=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(connection.nodes[host], soft=False),
+        **placed,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | env},
     ).remote(*args)
 

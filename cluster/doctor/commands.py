@@ -44,6 +44,18 @@ def place(file: ClusterFile, key: Key, needle: str) -> Key:
     return key
 
 
+def check_autoscaler(file: ClusterFile, problem: str) -> Iterator[Finding]:
+    """`ray up` switches version 2 on; the file's own commands come after that."""
+    key = ("head_start_ray_commands",)
+    if variable(text_of(file, *key), "RAY_enable_autoscaler_v2") != "0":
+        yield file.finding(
+            place(file, key, "ray start"),
+            problem,
+            "export RAY_enable_autoscaler_v2=0 before `ray start`",
+            value="RAY_enable_autoscaler_v2",
+        )
+
+
 def _check_head_start(file: ClusterFile) -> Iterator[Finding]:
     key = ("head_start_ray_commands",)
     text, where = text_of(file, *key), place(file, key, "ray start")

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import jsonschema
 
-from cluster.doctor.commands import place, setup_lists, text_of, variable
+from cluster.doctor.commands import check_autoscaler, setup_lists
 from cluster.doctor.files import ClusterFile, Finding, Key
-from cluster.doctor.roles import ROLE_LABEL, check_roles
+from cluster.doctor.roles import check_roles
+from cluster.hosts import ROLE_LABEL
 from configs.errors import InputError, nearest
 
 _TYPES = "available_node_types"
@@ -123,14 +124,9 @@ def _check_slice(file: ClusterFile, key: Key, kind: dict[str, Any]) -> Iterator[
 def _check_multihost(
     file: ClusterFile, key: Key, kind: dict[str, Any], hosts: int, accelerator: str
 ) -> Iterator[Finding]:
-    start = text_of(file, "head_start_ray_commands")
-    if variable(start, "RAY_enable_autoscaler_v2") != "0":
-        yield file.finding(
-            place(file, ("head_start_ray_commands",), "ray start"),
-            f"version 2 of Ray's autoscaler stops {hosts - 1} of the {hosts} hosts of a slice",
-            "export RAY_enable_autoscaler_v2=0 before `ray start`",
-            value="RAY_enable_autoscaler_v2",
-        )
+    yield from check_autoscaler(
+        file, f"version 2 of Ray's autoscaler stops {hosts - 1} of the {hosts} hosts of a slice"
+    )
     scheduling = kind["node_config"].get("schedulingConfig") or {}
     role = (kind.get("labels") or {}).get(ROLE_LABEL)
     for name in ("preemptible", "spot"):

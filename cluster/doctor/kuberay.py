@@ -7,7 +7,8 @@ from typing import Any
 
 from cluster.doctor.commands import HEALTH
 from cluster.doctor.files import ClusterFile, Finding, Key
-from cluster.doctor.roles import ROLE_LABEL, check_roles
+from cluster.doctor.roles import check_roles
+from cluster.hosts import ROLE_LABEL
 from configs.errors import nearest
 
 _GROUP = {"labels", "rayStartParams", "resources", "template"}

@@ -4,6 +4,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterator
 
+from cluster.doctor.commands import check_autoscaler
 from cluster.doctor.files import ClusterFile, Finding
 
 
@@ -44,6 +45,10 @@ def _check_counts(file: ClusterFile, workers: int) -> Iterator[Finding]:
                 f"worker_ips names {workers} hosts, and all of them are to be up",
                 f"write {name}: {workers}",
             )
+    if workers > 1:
+        yield from check_autoscaler(
+            file, "version 2 of Ray's autoscaler brings up one worker host and no other"
+        )
     minutes = file.at("idle_timeout_minutes", default=5)
     if not isinstance(minutes, int | float) or minutes < 24 * 60:
         yield file.finding(

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from cluster.doctor.files import ClusterFile, Finding, Key
+from cluster.hosts import ROLE_LABEL, ROLES
 
-ROLE_LABEL = "showwork-role"
 HEAD, ANY = "head", "any"
-ROLES = ("learner", "rollout", "judge")
 
 
 def check_roles(

@@ -10,19 +10,25 @@ from configs.schema import LearnerSection, RunConfig
 ROWS = P(("data", "fsdp"))  # a batch is split over both; tensor-parallel devices see the same rows
 
 
-def make_mesh(section: LearnerSection, devices: int | None = None) -> Mesh:
-    """Mesh (data, fsdp, tp) over the slice's devices. Raises InputError if they do not divide."""
-    devices = jax.device_count() if devices is None else devices
+def mesh_shape(section: LearnerSection, devices: int) -> dict[str, int]:
+    """Sizes of the axes (data, fsdp, tp). Raises InputError when the devices do not divide."""
     fsdp = devices // section.tp if section.fsdp == -1 else section.fsdp
     if fsdp < 1 or devices % (fsdp * section.tp):
         raise InputError(
             f"learner.fsdp = {section.fsdp} x learner.tp = {section.tp} does not divide the "
             f"{devices} devices of the learner"
         )
+    return {"data": devices // (fsdp * section.tp), "fsdp": fsdp, "tp": section.tp}
+
+
+def make_mesh(section: LearnerSection, devices: int | None = None) -> Mesh:
+    """Mesh (data, fsdp, tp) over the slice's devices. Raises InputError if they do not divide."""
+    devices = jax.device_count() if devices is None else devices
+    shape = mesh_shape(section, devices)
     # jax.make_mesh defaults to explicit axes, under which a plain gather is refused
     return jax.make_mesh(
-        (devices // (fsdp * section.tp), fsdp, section.tp),
-        ("data", "fsdp", "tp"),
+        tuple(shape.values()),
+        tuple(shape),
         axis_types=(AxisType.Auto,) * 3,
         devices=jax.devices()[:devices],
     )

@@ -1,0 +1,82 @@
+"""A cluster with a TPU slice (by its labels) is joined; prints what came of it as JSON.
+
+A process of its own: Ray's driver joins one cluster at a time.
+"""
+
+import json
+import os
+import sys
+import time
+
+os.environ["RAY_AUTH_TOKEN"] = "token-of-this-test"
+from cluster.join import SliceReservation, find_cluster, join  # noqa: I001,E402
+
+import ray  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from cluster.hosts import read_hosts  # noqa: E402
+from cluster.security import answers_without_token  # noqa: E402
+from cluster.workers import start_actor  # noqa: E402
+from configs.errors import InputError  # noqa: E402
+from configs.schema import LoopSection, RunConfig  # noqa: E402
+
+SLOW, FAST = (RunConfig(loop=LoopSection(wait_timeout_s=s)) for s in (60.0, 2.0))
+NODE = {"num_cpus": 4, "num_gpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+def tpu_host(rank):
+    labels = {"slice-name": "s0", "worker-id": str(rank), "topology": "2x2x2", "pod-type": "v4-16"}
+    return {
+        "labels": {f"ray.io/tpu-{name}": value for name, value in labels.items()}
+        | {"showwork-role": "learner"},
+        "resources": {"TPU": 4} | ({"TPU-v4-16-head": 1} if rank == 0 else {}),
+        "env_vars": {"TPU_NAME": "s0"},
+    }
+
+
+class Shows:
+    def here(self):
+        return ray.get_runtime_context().get_node_id()
+
+
+def refusal(call):
+    began = time.monotonic()
+    try:
+        call()
+    except InputError as error:
+        return [str(error), time.monotonic() - began]
+    return ["", 0.0]
+
+
+def main():
+    cluster = Cluster()
+    cluster.add_node(**NODE, labels={"showwork-role": "head"})
+    for more in (tpu_host(1), tpu_host(0), {"labels": {"showwork-role": "rollout"}}):
+        cluster.add_node(**NODE, **more)
+    address = str(cluster.address)
+    said = {"found": find_cluster(address) == address, "open": answers_without_token(address)}
+    with join(address, 2, SLOW) as (connection, planned):
+        nodes = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
+        said["ranks"] = [
+            nodes[connection.nodes[n]].get("ray.io/tpu-worker-id") for n in planned.learner
+        ]
+        said["options"] = [sorted(options) for options in connection.options]
+        actors = [start_actor(Shows, connection, n, (), {}) for n in planned.learner]
+        where = ray.get([actor.here.remote() for actor in actors], timeout=120)
+        said["placed"] = where == [connection.nodes[n] for n in planned.learner]
+        said["tpus_left"] = ray.available_resources().get("TPU", 0)
+        like = next(h for h in read_hosts(ray.nodes(), "") if h.chips)
+        said["second"] = refusal(lambda: SliceReservation(like, 2.0))
+    said["short"] = refusal(lambda: join(address, 9, FAST).__enter__())
+    ray.shutdown()
+    with join(address, 2, SLOW) as _:
+        said["again"] = True
+    os.environ["RAY_AUTH_TOKEN"] = ""
+    os.environ["RAY_AUTH_TOKEN_PATH"] = "/nonexistent/token"
+    said["no_token"] = refusal(lambda: join(address, 2, FAST).__enter__())
+    cluster.shutdown()
+    json.dump(said, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
