@@ -1,7 +1,7 @@
 """SentencePiece tokenizers: a given `.model` (Gemma's format), or a small one from the data."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -70,6 +70,21 @@ class Tokenizer:
         if unknown:
             raise InputError(f"rollout.stop_tokens: the tokenizer has no piece {unknown[0]!r}")
         return self.eos, *ids.values()
+
+    def text_end(self, strings: Sequence[str], tokens: Sequence[int], seen: int) -> int:
+        """The number of tokens with which the text first contains one of the strings; 0: none does.
+
+        The first `seen` tokens are known to contain none. It is looked for in the text: a string
+        may be several tokens, or end inside of one.
+        """
+
+        def contains(count: int) -> bool:
+            text = self.decode(tokens[:count])
+            return any(string in text for string in strings)
+
+        if not contains(len(tokens)):
+            return 0
+        return next(count for count in range(seen + 1, len(tokens) + 1) if contains(count))
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of a completion, without pad, begin and end tokens."""

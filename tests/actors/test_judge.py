@@ -1,5 +1,6 @@
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,14 @@ def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
     assert math.isnan(verdict.reward) and verdict.parts == {}  # never a zero
     assert verdict.abstained.startswith("InputError: verifier 'magic' is unknown")
     assert "question q" in caplog.text
+
+
+def test_a_group_that_could_not_be_sampled_is_not_judged():
+    scored = Queue()
+    unsampled = replace(group(0, "", ""), failed="the prompt has 99 tokens")
+    actor(scored=scored, judges=2).serve([unsampled])
+    reasons = [v.abstained for v in scored.batches[0][0].verdicts]
+    assert reasons == ["the prompt has 99 tokens"] * 2
 
 
 def test_only_the_failing_sibling_abstains(monkeypatch):
