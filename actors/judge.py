@@ -55,9 +55,8 @@ class JudgeActor:
         if isinstance(group, RolloutGroup):
             missing = (Verdict.abstain("not judged yet"),) * len(group.texts)
             group = ScoredGroup(group, missing, self.index, judge_s=0.0, finished_at=0.0)
-        if group.rollout.failed:
-            unsampled = (Verdict.abstain(group.rollout.failed),) * len(group.verdicts)
-            return replace(group, verdicts=unsampled, judge=self.index, finished_at=time.time())
+        if group.set_aside:
+            return group
         question = group.rollout.permit.question
         verdicts = tuple(
             self._verdict(question, text) if verdict.abstained else verdict

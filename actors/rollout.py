@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cluster.messages import Permit, RolloutGroup
+from cluster.messages import Permit, RolloutGroup, ScoredGroup
 from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
@@ -89,9 +89,10 @@ class RolloutActor:
             fitting.append(self._waiting.popleft())
         self.engine.submit(fitting)
 
-    def _group(self, sampled: Sampled) -> RolloutGroup:
+    def _group(self, sampled: Sampled) -> RolloutGroup | ScoredGroup:
         if sampled.failed:
             logger.warning("set aside: %s", sampled.failed)
+            return ScoredGroup.instead(sampled.permit, sampled.failed)
         return RolloutGroup(
             permit=sampled.permit,
             policy_version=self.version,
@@ -101,5 +102,4 @@ class RolloutActor:
             truncated=sampled.truncated,
             actor=self.index,
             finished_at=time.time(),
-            failed=sampled.failed,
         )

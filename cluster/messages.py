@@ -54,7 +54,6 @@ class RolloutGroup:
     truncated: np.ndarray  # [G] bool, True where the budget ended the completion
     actor: int
     finished_at: float  # seconds since the epoch
-    failed: str = ""  # why it could not be sampled: its completions are empty, and nobody judges it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 import logging
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from actors.judge import FAILURES_IN_A_ROW, JudgeActor
 from actors.rewards.format import render
 from actors.rewards.rubric import load_rubric
 from actors.rewards.sandbox import Unavailable
-from cluster.messages import Permit, Question, RolloutGroup
+from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup
 
 RIGHT, WRONG = render("1. 38 + 1 = 39", "39"), render("1. 38 + 1 = 40", "40")
 
@@ -71,8 +70,8 @@ def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
 
 def test_a_group_that_could_not_be_sampled_is_not_judged():
     scored = Queue()
-    unsampled = replace(group(0, "", ""), failed="the prompt has 99 tokens")
-    actor(scored=scored, judges=2).serve([unsampled])
+    permit = group(0, "", "").permit
+    actor(scored=scored, judges=2).serve([ScoredGroup.instead(permit, "the prompt has 99 tokens")])
     reasons = [v.abstained for v in scored.batches[0][0].verdicts]
     assert reasons == ["the prompt has 99 tokens"] * 2
 
