@@ -86,6 +86,8 @@ class JudgeActor:
         if isinstance(group, RolloutGroup):
             missing = (Verdict.abstain("not judged yet"),) * len(group.texts)
             group = ScoredGroup(group, missing, self.index, judge_s=0.0, finished_at=0.0)
+        if group.set_aside:
+            return group
         question = group.rollout.permit.question
         open_ = [n for n, verdict in enumerate(group.verdicts) if verdict.abstained]
         texts = [group.rollout.texts[n] for n in open_]

@@ -1,17 +1,21 @@
 """Rollout actor: samples groups of completions for the permits it takes from the queue."""
 
+import logging
 import time
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from cluster.messages import Permit, RolloutGroup
+from cluster.messages import Permit, RolloutGroup, ScoredGroup
 from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
 from learner.policy.model import build_model
 from learner.policy.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 class WeightSource(Protocol):
@@ -36,10 +40,11 @@ class RolloutActor:
         self.permits, self.weights, self.rollouts = permits, weights, rollouts
         model = build_model(config.model, tokenizer.vocabulary)
         stops = () if config.rollout.ignore_eos else tokenizer.stops(config.rollout.stop_tokens)
-        self.engine = Engine(model, config.rollout, stops, config.run.seed)
+        strings = config.rollout.stop_strings
+        text_end = partial(tokenizer.text_end, strings) if strings else None
+        self.engine = Engine(model, config.rollout, stops, config.run.seed, text_end)
         self.version = -1
         self._waiting: deque[Permit] = deque()
-        self._siblings = config.rollout.group_size  # of the last permit: how many more would fit
 
     def run(self) -> None:
         """Serve for ever; the owner of the process ends it."""
@@ -57,14 +62,13 @@ class RolloutActor:
         if self._waiting:
             return
         idle = not self.engine.busy
-        room = self.engine.free_slots // self._siblings
-        if idle or room:
-            self._waiting.extend(self.permits.get(max(1, room), timeout_s if idle else 0.0))
-        if self._waiting:
-            self._siblings = self._waiting[-1].siblings
+        if idle or self.engine.room:
+            self._waiting.extend(
+                self.permits.get(max(1, self.engine.room), timeout_s if idle else 0.0)
+            )
 
     def _admit(self) -> None:
-        """Fill free slots with permits of the loaded version; swap weights only when all are empty.
+        """Submit permits of the loaded version; swap weights only when the engine is empty.
 
         Two policies never share the slots, so that a group is what its permit says.
         """
@@ -76,18 +80,19 @@ class RolloutActor:
                 return
             self.engine.load(self.weights.fetch(wanted, timeout_s=self.config.loop.wait_timeout_s))
             self.version = wanted
-        fitting, free = [], self.engine.free_slots
+        fitting = []
         while (
             self._waiting
             and self._waiting[0].policy_version == self.version
-            and self._waiting[0].siblings <= free
+            and len(fitting) < self.engine.room
         ):
-            permit = self._waiting.popleft()
-            free -= permit.siblings
-            fitting.append(permit)
-        self.engine.admit(fitting)
+            fitting.append(self._waiting.popleft())
+        self.engine.submit(fitting)
 
-    def _group(self, sampled: Sampled) -> RolloutGroup:
+    def _group(self, sampled: Sampled) -> RolloutGroup | ScoredGroup:
+        if sampled.failed:
+            logger.warning("set aside: %s", sampled.failed)
+            return ScoredGroup.instead(sampled.permit, sampled.failed)
         return RolloutGroup(
             permit=sampled.permit,
             policy_version=self.version,

@@ -41,11 +41,13 @@ LOGS = race.ROOT / ".bench" / "logs"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A script that prints one account; `packages` of the environment of its own, if it has one."""
+    """A script that prints one account; `packages` of the environment of its own, if it has one,
+    which is below .bench under the contestant's name or that of `environment`."""
 
     script: str
     packages: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    environment: str = ""
 
 
 CONTESTANTS = {
@@ -69,7 +71,7 @@ def main() -> int:
     args = parse()
     try:
         with race.terminable():
-            interpreters, missing = prepare(args.contestants, args.skip_missing)
+            interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
             results = run(args, interpreters)
     except (PeerMissing, race.ContestantFailed) as error:
         race.say(f"error: {error}")
@@ -122,13 +124,16 @@ def names(known: tuple[str, ...]):
     return choice
 
 
-def prepare(contestants: list[str], skip_missing: bool) -> tuple[dict[str, str], dict[str, str]]:
+def prepare(
+    known: dict[str, Contestant], contestants: list[str], skip_missing: bool
+) -> tuple[dict[str, str], dict[str, str]]:
     """The interpreter of each contestant that can run; the reason of each that can't."""
     interpreters, missing = {}, {}
     for name in contestants:
-        packages = CONTESTANTS[name].packages
+        packages = known[name].packages
         try:
-            python = environment_python(name, packages) if packages else sys.executable
+            folder = known[name].environment or name
+            python = environment_python(folder, packages) if packages else sys.executable
         except PeerMissing as error:
             if not skip_missing:
                 raise

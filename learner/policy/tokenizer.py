@@ -1,6 +1,8 @@
 """Text to token ids and back, whichever file says how; which one that is, its name tells."""
 
 from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +44,21 @@ class Tokenizer(Protocol):
         Raises InputError for a piece that the tokenizer does not have.
         """
         ...
+
+    def text_end(self, strings: Sequence[str], tokens: Sequence[int], seen: int) -> int:
+        """The number of tokens with which the text first contains one of the strings; 0: none does.
+
+        The first `seen` tokens are known to contain none. It is looked for in the text: a string
+        may be several tokens, or end inside of one.
+        """
+
+        def contains(count: int) -> bool:
+            text = self.decode(tokens[:count])
+            return any(string in text for string in strings)
+
+        if not contains(len(tokens)):
+            return 0
+        return next(count for count in range(seen + 1, len(tokens) + 1) if contains(count))
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of a completion, without pad, begin and end tokens."""

@@ -11,7 +11,7 @@ from actors.judge import FAILURES_IN_A_ROW, JudgeActor
 from actors.rewards.format import render
 from actors.rewards.rubric import load_rubric
 from actors.rewards.sandbox import Unavailable
-from cluster.messages import Permit, Question, RolloutGroup
+from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup
 
 RIGHT, WRONG = render("1. 38 + 1 = 39", "39"), render("1. 38 + 1 = 40", "40")
 
@@ -78,6 +78,14 @@ def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
     assert math.isnan(verdict.reward) and verdict.parts == {}  # never a zero
     assert verdict.abstained.startswith("InputError: verifier 'magic' is unknown")
     assert "question q" in caplog.text
+
+
+def test_a_group_that_could_not_be_sampled_is_not_judged():
+    scored = Queue()
+    permit = group(0, "", "").permit
+    actor(scored=scored, judges=2).serve([ScoredGroup.instead(permit, "the prompt has 99 tokens")])
+    reasons = [v.abstained for v in scored.batches[0][0].verdicts]
+    assert reasons == ["the prompt has 99 tokens"] * 2
 
 
 def test_only_the_failing_sibling_abstains(monkeypatch):

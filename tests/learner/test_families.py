@@ -96,7 +96,7 @@ def test_the_engine_samples_with_the_log_probabilities_of_the_trainer(case):
     )  # fmt: skip
     engine = Engine(model, section, (), seed=3)
     engine.load(params)
-    engine.admit([permit := make_permit(0, (5, 9, 2, 30, 7), siblings=2)])
+    engine.submit([permit := make_permit(0, (5, 9, 2, 30, 7), siblings=2)])
     finished = []
     while not finished:
         finished = engine.step()

@@ -54,6 +54,16 @@ def test_stop_tokens_are_pieces(tokenizer):
         tokenizer.stops(["<end>"])
 
 
+def test_a_stop_string_is_found_in_the_text(tokenizer):
+    tokens = tokenizer.encode_completion("1. 12 + 34 = 46</answer> and 9")
+    end = tokenizer.text_end(["</answer>"], tokens, 0)
+    assert tokenizer.decode(tokens[:end]) == "1. 12 + 34 = 46</answer>"
+    assert tokenizer.text_end(["</answer>"], tokens, end - 1) == end
+    end = tokenizer.text_end(["= 46<"], tokens, 0)  # ends inside of a token
+    assert tokenizer.decode(tokens[:end]) == "1. 12 + 34 = 46</answer>"
+    assert tokenizer.text_end(["<stop>"], tokens, 0) == 0
+
+
 def test_digits_are_split(tokenizer):
     assert len(tokenizer.encode_completion("1234")) >= 5
 

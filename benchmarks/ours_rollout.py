@@ -1,0 +1,209 @@
+"""Contestant: our engine in as many single-threaded processes as there are cores.
+
+Run by `benchmarks/rollout.py`. The processes take groups from one queue, as rollout actors do.
+`--bandwidth` measures instead how near a decode step comes to the memory's speed.
+"""
+
+import os
+
+os.environ["PJRT_NPROC"] = "1"  # threads of one process; read when jax starts
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+import multiprocessing
+import queue
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.peers.generation import (
+    SIZES,
+    Work,
+    account,
+    make_work,
+    peer_arguments,
+    read_weights,
+    works,
+)
+from benchmarks.peers.tunix_grpo import CompileClock
+from benchmarks.peers.work import reserve_stdout
+from cluster.messages import Permit, Question
+from configs.schema import ModelSection, RolloutSection
+from learner.policy.engine import Engine
+from learner.policy.model import build_model
+
+SLOTS, CHUNK = 64, 16
+NOBODY = Question("", "", "", "", "", "")
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def make_engine(size: str, work: Work, weights, slots: int = SLOTS) -> Engine:
+    sizes = dataclasses.asdict(SIZES[size])
+    vocabulary = sizes.pop("vocabulary")
+    model = build_model(ModelSection.model_validate(sizes), vocabulary)
+    longest = work.mode.longest
+    section = RolloutSection(
+        group_size=work.siblings,
+        max_prompt_tokens=work.mode.prompt,
+        max_reasoning_tokens=longest - 1,
+        max_answer_tokens=1,
+        slots=slots,
+        chunk=CHUNK,
+    )
+    engine = Engine(model, section, (), seed=0)
+    engine.load(weights)
+    return engine
+
+
+def permit(work: Work, group: int) -> Permit:
+    return Permit("train", group, NOBODY, work.prompts[group], work.siblings, 1.0, 0)
+
+
+def generate(engine: Engine, work: Work, groups) -> dict:
+    """All groups of the queue; what this process did."""
+    first: list[float] = []
+    queued = {"steps": 0, "dead": 0}  # while there was work that had no slot
+    tokens, more, start = 0, True, time.perf_counter()
+    while more or engine.busy:
+        taken = []
+        while more and len(taken) < engine.room:
+            try:
+                taken.append(groups.get_nowait())
+            except queue.Empty:
+                more = False
+        if taken:
+            engine.submit([permit(work, g) for g in taken], [work.lengths[g] for g in taken])
+        before, standing = engine.counts, engine.standing
+        done = engine.step()
+        after = engine.counts
+        tokens += sum(len(row) for sampled in done for row in sampled.tokens)
+        first += [time.perf_counter() - start] * (after.begun - before.begun)
+        if more or standing:
+            queued["steps"] += after.steps - before.steps
+            queued["dead"] += after.steps - before.steps - after.drawn + before.drawn
+    return {"tokens": tokens, "first": first, **queued}
+
+
+def serve(size: str, work: Work, folder, groups, ready, results) -> None:
+    """A process: compile, generate a little, wait for the others, then work."""
+    compiled = CompileClock()
+    engine = make_engine(size, work, read_weights(folder))
+    warm: queue.Queue = queue.Queue()
+    for group in range(max(1, min(len(work.prompts), 3))):
+        warm.put(group)
+    generate(engine, work, warm)
+    programs = compiled.programs
+    ready.wait()
+    result = generate(engine, work, groups)
+    results.put(result | {"programs": programs, "recompiled": compiled.programs - programs})
+
+
+def measure(size: str, work: Work, folder) -> dict:
+    processes = os.cpu_count() or 1
+    groups, results = CONTEXT.Queue(), CONTEXT.Queue()
+    ready = CONTEXT.Barrier(processes + 1)
+    for group in range(len(work.prompts)):
+        groups.put(group)
+    arguments = (size, work, folder, groups, ready, results)
+    children = [CONTEXT.Process(target=serve, args=arguments) for _ in range(processes)]
+    for child in children:
+        child.start()
+    ready.wait()
+    start = time.perf_counter()
+    parts = [results.get() for _ in children]
+    seconds = time.perf_counter() - start
+    for child in children:
+        child.join()
+    if sum(part["tokens"] for part in parts) != work.tokens:
+        raise ValueError("tokens were lost")
+    steps, dead = (sum(part[key] for part in parts) for key in ("steps", "dead"))
+    first = [moment for part in parts for moment in part["first"]]
+    return account(
+        work,
+        seconds,
+        first,
+        dead / max(1, steps),
+        slots=SLOTS,
+        processes=processes,
+        programs_compiled=sum(part["programs"] for part in parts),
+        recompiled=sum(part["recompiled"] for part in parts),
+    )
+
+
+def copy_bandwidth(megabytes: int = 256) -> float:
+    """Bytes read and written per second by a copy, in this process."""
+    source = jnp.ones(megabytes * 2**18, jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    copy(source).block_until_ready()
+    return 2 * source.nbytes / best_of(5, lambda: copy(source).block_until_ready())
+
+
+def best_of(times: int, call) -> float:
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def bandwidth_shares(size: str, weights) -> dict:
+    """For 1, 16 and 64 slots: bytes of weights and used cache that a decode step reads, over its
+    time, as a share of the speed of a copy in the same process. Prompts of 64, all slots alive."""
+    speed, found = copy_bandwidth(), {}
+    weight_bytes = sum(array.nbytes for array in weights.values())
+    shape = SIZES[size]
+    for slots in (1, 16, 64):
+        siblings = min(8, max(2, slots))
+        work = make_work(size, "even", siblings, siblings * -(-slots // siblings), 0)
+        engine = make_engine(size, work, weights, max(slots, siblings))
+        token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * 4
+        used = slots * work.mode.longest // 2 + len(work.prompts) * work.mode.prompt
+        seconds = step_seconds(engine, work, slots)
+        read = weight_bytes + used * token_bytes
+        found[f"{slots}_slots"] = {
+            "step_s": round(seconds, 6),
+            "megabytes": round(read / 2**20, 2),
+            "bandwidth_share": round(read / seconds / speed, 3),
+        }
+    return found | {"copy_gb_per_s": round(speed / 1e9, 2)}
+
+
+def step_seconds(engine: Engine, work: Work, slots: int) -> float:
+    """Mean time of a decode step from the first token to the last, the best of three turns."""
+    alone = slots == 1
+
+    def turn() -> float:
+        groups = [0] if alone else range(len(work.prompts))
+        permits = [permit(work, group) for group in groups]
+        if alone:
+            permits = [dataclasses.replace(permits[0], siblings=1)]
+        engine.submit(permits)
+        engine.step()
+        start, before = time.perf_counter(), engine.counts
+        while engine.busy:
+            engine.step()
+        return (time.perf_counter() - start) / (engine.counts.steps - before.steps) * engine.slots
+
+    return min(turn() for _ in range(3))
+
+
+def main() -> None:
+    parser = peer_arguments(__doc__)
+    parser.add_argument("--bandwidth", action="store_true")
+    args = parser.parse_args()
+    print_account = reserve_stdout()
+    if args.bandwidth:
+        weights = {name: np.array(value) for name, value in read_weights(args.weights).items()}
+        print_account(bandwidth_shares(args.size, weights))
+        return
+    print_account(
+        {mode: measure(args.size, work, args.weights) for mode, work in works(args).items()}
+    )
+
+
+if __name__ == "__main__":
+    main()

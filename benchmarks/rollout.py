@@ -1,0 +1,220 @@
+"""Generation: our engine against Tunix's `Sampler` and Hugging Face `generate`, on the same work.
+
+  python benchmarks/rollout.py                   the demo's model, one round, 8 siblings
+  python benchmarks/rollout.py --sizes demo,35m --siblings 4,8,16 --rounds 3 --bandwidth
+
+The work (benchmarks/peers/generation.py): a Gemma2 with the same random weights in float32, the
+same prompts, and a length for every completion, at temperature 1. "prompt_heavy": 512 + 64 tokens;
+"even": 64 + 128; "long_tail": 64 + 8 to 512, evenly drawn. Each contestant has the whole machine:
+ours runs one single-threaded process a core, the peers use all cores at once. A static batch
+decodes until its longest completion ends; Tunix's batch is the better of 16 and 64 rows, Hugging
+Face's has 64. What is counted are the tokens of the lengths that were asked for, after everything
+is compiled. Time to first token: until the caller has the first token of a completion, all being
+asked for at once; neither peer hands out tokens before its batch ends. Dead share: slot-steps that
+drew nothing useful; ours while work is queued, theirs over the whole turn.
+
+Tunix runs in the project's environment; Hugging Face in .bench/trl, which `benchmarks/grpo.py` uses
+too (torch 2.13.0: a CPU build is needed, see there).
+
+A table goes to stderr; the last line of stdout is one JSON object, written to --out too. Ratios of
+tokens per second are above 1 where Showwork is faster.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from benchmarks import race
+from benchmarks.environments import PeerMissing
+from benchmarks.grpo import Contestant, names, prepare
+from benchmarks.peers.generation import MODES, SIZES
+
+HERE = Path(__file__).resolve().parent
+LOGS = race.ROOT / ".bench" / "logs"
+CONTESTANTS = {
+    "ours": Contestant("ours_rollout.py"),
+    "tunix": Contestant("peers/tunix_rollout.py"),
+    "hf": Contestant("peers/hf_rollout.py", ("torch==2.13.0", "trl==1.16.0"), environment="trl"),
+}
+COMPLETIONS = {  # of a turn: enough that filling and draining do not decide
+    "demo": {"prompt_heavy": 256, "even": 256, "long_tail": 192},
+    "35m": {"prompt_heavy": 128, "even": 128, "long_tail": 128},
+}
+Results = dict[str, dict[str, dict]]  # contestant -> "size mode G" -> summary
+
+
+def main() -> int:
+    args = parse()
+    try:
+        with race.terminable():
+            interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
+            results, shares = run(args, interpreters)
+    except (PeerMissing, race.ContestantFailed) as error:
+        race.say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        race.say("interrupted; every contestant was ended")
+        return 130
+    result = verdict(results, missing) | {"bandwidth": shares}
+    race.say("\n".join(table(results, shares)))
+    if args.out:
+        race.write_json(args.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--sizes", type=names(tuple(SIZES)), default="demo")
+    parser.add_argument("--modes", type=names(tuple(MODES)), default=",".join(MODES))
+    parser.add_argument("--siblings", type=names(("4", "8", "16")), default="8")
+    parser.add_argument(
+        "--contestants", type=names(tuple(CONTESTANTS)), default=",".join(CONTESTANTS)
+    )
+    parser.add_argument("--bandwidth", action="store_true", help="measure bandwidth_share too")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="file for the JSON object")
+    parser.add_argument(
+        "--skip-missing", action="store_true", help="go on without a peer that can't be installed"
+    )
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return args
+
+
+def run(args: argparse.Namespace, interpreters: dict[str, str]) -> tuple[Results, dict]:
+    accounts: dict[str, dict[str, list]] = {name: {} for name in interpreters}
+    shares = {}
+    with tempfile.TemporaryDirectory(prefix="race-") as scratch:
+        for size in args.sizes:
+            weights = Path(scratch) / size
+            write_weights(weights, size)
+            for siblings in args.siblings:
+                for number, name in race.turns(list(interpreters), args.rounds):
+                    before = race.busy_cores()
+                    found = turn(args, interpreters[name], name, (size, siblings, number), weights)
+                    others = [before, race.busy_cores()]
+                    for mode, account in found.items():
+                        account["other_cores"] = others
+                        key = f"{size} {mode} {siblings}"
+                        accounts[name].setdefault(key, []).append(account)
+                        race.say(f"{key:<22}{name:<7}{account['tokens_per_s']:10.1f} tokens/s")
+            if args.bandwidth:
+                shares[size] = bandwidth(size, weights)
+    return {
+        name: {key: race.summarize(rounds) for key, rounds in by_key.items()}
+        for name, by_key in accounts.items()
+    }, shares
+
+
+def turn(args, interpreter: str, name: str, which: tuple[str, str, int], weights: Path) -> dict:
+    size, siblings, number = which
+    command = [
+        interpreter,
+        str(HERE / CONTESTANTS[name].script),
+        f"--weights={weights}",
+        f"--size={size}",
+        f"--siblings={siblings}",
+        "--modes=" + ",".join(f"{mode}:{COMPLETIONS[size][mode]}" for mode in args.modes),
+        f"--seed={args.seed + number}",
+    ]
+    log = LOGS / f"rollout-{name}-{size}-{siblings}-{number}.log"
+    return race.last_json(race.run_child(command, log))
+
+
+def bandwidth(size: str, weights: Path) -> dict:
+    script = str(HERE / CONTESTANTS["ours"].script)
+    command = [sys.executable, script, f"--weights={weights}", f"--size={size}", "--bandwidth"]
+    return race.last_json(
+        race.run_child([*command, "--modes="], LOGS / f"rollout-bandwidth-{size}.log")
+    )
+
+
+def write_weights(folder: Path, size: str) -> None:
+    """Random parameters, one .npy file each, and their names."""
+    shape = SIZES[size]
+    d, f, h = shape.embed_dim, shape.hidden_dim, shape.head_dim
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedder.input_embedding": (shape.vocabulary, d),
+        "final_norm.scale": (d,),
+    }
+    for number in range(shape.layers):
+        own: dict[str, tuple[int, ...]] = {
+            "attn.q_einsum.w": (shape.heads, d, h),
+            "attn.kv_einsum.w": (2, shape.kv_heads, d, h),
+            "attn.attn_vec_einsum.w": (shape.heads, h, d),
+            "mlp.gate_proj.kernel": (d, f),
+            "mlp.up_proj.kernel": (d, f),
+            "mlp.down_proj.kernel": (f, d),
+        }
+        for norm in ("pre_attention_norm", "post_attn_norm", "pre_ffw_norm", "post_ffw_norm"):
+            own[f"{norm}.scale"] = (d,)
+        shapes |= {f"layers.{number}.{name}": value for name, value in own.items()}
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for number, value in enumerate(shapes.values()):
+        array = 0.05 * rng.standard_normal(value, np.float32)
+        np.save(folder / f"{number}.npy", np.zeros_like(array) if len(value) == 1 else array)
+    files = {name: f"{number}.npy" for number, name in enumerate(shapes)}
+    (folder / "names.json").write_text(json.dumps(files))
+
+
+def verdict(results: Results, missing: dict[str, str]) -> dict:
+    """The JSON object; a ratio is of the demo's size unless its name says another."""
+    ours = results.get("ours", {})
+    peers = {name: found for name, found in results.items() if name != "ours"}
+    ratios = {}
+    for key, summary in ours.items():
+        size, mode, siblings = key.split()
+        suffix = "" if size == "demo" else f"_{size}"
+        for peer, found in peers.items():
+            ratios[f"{mode}_vs_{peer}{suffix}_g{siblings}"] = race.ratio(
+                summary, found.get(key), "tokens_per_s"
+            )
+    for mode in MODES:  # without a suffix: the demo's size at the first number of siblings
+        for peer in peers:
+            named = [v for k, v in ratios.items() if k.startswith(f"{mode}_vs_{peer}_g")]
+            if named:
+                ratios[f"{mode}_vs_{peer}"] = named[0]
+    return {
+        "benchmark": "rollout",
+        "ours": ours,
+        "peers": peers | {name: {"missing": reason} for name, reason in missing.items()},
+        "ratios": ratios,
+        "disturbed": [
+            f"{name} {key} {number + 1}"
+            for name, by_key in results.items()
+            for key, summary in by_key.items()
+            for number, account in enumerate(summary["rounds"])
+            if race.is_disturbed(account)
+        ],
+        "environment": race.environment(),
+    }
+
+
+def table(results: Results, shares: dict) -> list[str]:
+    lines = [f"\n{'':<29}{'tokens/s':>10}{'first token s':>15}{'dead':>7}{'programs':>10}"]
+    for name, by_key in results.items():
+        for key, row in by_key.items():
+            rate, first, dead, programs = (
+                row[column]["median"]
+                for column in ("tokens_per_s", "first_token_s", "dead_share", "programs_compiled")
+            )
+            lines.append(f"{name:<7}{key:<22}{rate:10.1f}{first:15.3f}{dead:7.3f}{programs:10.0f}")
+    for size, found in shares.items():
+        lines += [f"bandwidth {size:<6}{slots:<10}{value}" for slots, value in found.items()]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The decoder of Gemma2: its cache, its programs, and which of them a chunk needs."""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from learner.policy.gemma_layers import fused
+from learner.policy.gemma_steps import GemmaSteps, empty_cache
+from learner.policy.model import Params, PolicyModel
+from learner.policy.slots import Shape, Slots
+
+
+class LeanDecoder:
+    """Cache and weights of one engine; its programs are kept for the next of the same sizes."""
+
+    def __init__(self, model: PolicyModel, shape: Shape, stops: tuple[int, ...]):
+        self._shape = shape
+        self._programs = _compiled(model, shape, stops)
+        self._cache = empty_cache(model, shape)
+        self._weights: Any = None
+
+    def load(self, params: Params) -> None:
+        """Take new weights, in the compute dtype."""
+        self._weights = self._programs.fuse(params)
+
+    def prefill(self, prompts: Sequence[np.ndarray], rows: Sequence[int]) -> None:
+        """Read prompts into these rows of the cache."""
+        for length, tokens, targets in self._shape.batches(prompts, rows):
+            self._cache = self._programs.prefills[length](
+                self._weights, self._cache, tokens, targets
+            )
+
+    def decode(self, state: Slots) -> jax.Array:
+        """Sample a chunk in every live slot; see `sample_chunk`."""
+        level = self._shape.level_for(state)
+        reading = self._shape.reading(state, level)
+        self._cache, output = self._programs.decodes[level](
+            self._weights, self._cache, state, reading
+        )
+        return output
+
+    def clear(self) -> None:
+        """Take what is not finite out of the cache: a masked key counts 0 times its value."""
+        self._cache = jax.tree.map(_finite, self._cache)
+
+
+def _finite(array: jax.Array) -> jax.Array:
+    return jnp.nan_to_num(array, posinf=0, neginf=0)
+
+
+class _Programs(NamedTuple):
+    fuse: Any
+    prefills: dict[int, Any]  # by the length of prompts
+    decodes: list[Any]  # by level
+
+
+@cache
+def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Programs:
+    """All programs ahead of their first use: the weights may still be on their way."""
+    steps, last = GemmaSteps(model, shape, stops), len(shape.levels) - 1
+    params = {
+        name: jax.ShapeDtypeStruct(value.shape, model.compute_dtype)
+        for name, value in model.abstract_params().items()
+    }
+    fuse = jax.jit(partial(fused, model))
+    weights = jax.eval_shape(fuse, params)
+    kept = jax.eval_shape(partial(empty_cache, model, shape))
+    state = Slots.empty(shape.slots)
+    return _Programs(
+        fuse.lower(params).compile(),
+        {
+            length: jax.jit(steps.prefill, donate_argnums=1)
+            .lower(weights, kept, *shape.empty_batch(length))
+            .compile()
+            for length in shape.prompt_lengths
+        },
+        [
+            jax.jit(partial(steps.decode, level == last), donate_argnums=1)
+            .lower(weights, kept, state, shape.reading(state, level))
+            .compile()
+            for level in range(last + 1)
+        ],
+    )

@@ -1,0 +1,169 @@
+"""Where prompts and completions lie in an engine's cache, and what of it a chunk reads.
+
+Pure numpy. S = slots, R = prompts in progress, G = siblings that may share a prompt, B = blocks of
+a slot; of a chunk: R' = prompts and A = blocks that it reads; of a prefill: N = prompts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+_BLOCK = 64  # tokens, about
+_LEVELS = 4  # sizes of what a chunk reads; each is a program
+_SHORTEST = 32  # tokens of the shortest prefill
+_PREFILL_TOKENS = 256  # of a batch of short prompts, about: products of that size run at full speed
+
+
+class Slots(NamedTuple):
+    """What a decoder needs to know of each slot; a slot is dead when position >= limit."""
+
+    last: np.ndarray  # [S] int32, the token that it reads next
+    position: np.ndarray  # [S] int32, where that token stands
+    limit: np.ndarray  # [S] int32, the position at which its budget ends
+    drawn: np.ndarray  # [S] int32, tokens sampled so far
+    row: np.ndarray  # [S] int32, where its prompt is cached
+    seat: np.ndarray  # [S] int32, its number among the siblings of that prompt
+    start: np.ndarray  # [S] int32, the position of the last token of its prompt
+    name: (
+        np.ndarray
+    )  # [S, 2] uint32, of its prompt: stream and index; with the seat, its randomness
+    temperature: np.ndarray  # [S] float32
+
+    @staticmethod
+    def empty(slots: int) -> "Slots":
+        return Slots(
+            *(np.zeros(slots, np.int32) for _ in range(7)),
+            name=np.zeros((slots, 3), np.uint32),
+            temperature=np.ones(slots, np.float32),
+        )
+
+    @property
+    def live(self) -> np.ndarray:
+        return self.position < self.limit
+
+
+class Reading(NamedTuple):
+    """What a chunk reads of the cache, and for whom. All int32."""
+
+    rows: np.ndarray  # [R'] prompts
+    slots: np.ndarray  # [R', G] who sits there; anyone where nobody does
+    seats: np.ndarray  # [S] of each slot among the R' G seats
+    blocks: np.ndarray  # [A]
+    owners: np.ndarray  # [A] the slot of each block
+    places: np.ndarray  # [S, B] of a slot's blocks among the A
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of an engine. `rows` are the prompts that may be in progress at one time."""
+
+    slots: int
+    seats: int
+    rows: int
+    prompt: int
+    new: int
+    chunk: int
+
+    @property
+    def block(self) -> int:
+        """A multiple of the chunk, so that a chunk ends inside one block."""
+        chunks = min(max(1, _BLOCK // self.chunk), -(-self.new // self.chunk))
+        return chunks * self.chunk
+
+    @property
+    def blocks(self) -> int:
+        """Of a slot."""
+        return -(-self.new // self.block)
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """(prompts, blocks) that the programs read, ascending; the last is everything."""
+        # a short prompt and a single block are not worth a program
+        count = _LEVELS if self.blocks > 1 else 2 if self.prompt > _BLOCK else 1
+        all_blocks = self.slots * self.blocks
+        return [
+            (
+                -(-self.rows * number // count),
+                -(-all_blocks * number // count) if self.blocks > 1 else all_blocks,
+            )
+            for number in range(1, count + 1)
+        ]
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Padded lengths at which prompts are read, ascending. A prompt's own length decides."""
+        lengths = [self.prompt]
+        while lengths[0] // 2 >= _SHORTEST and len(lengths) < 3:
+            lengths.insert(0, -(-lengths[0] // 2))
+        return lengths
+
+    def empty_batch(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Prompts [N, length] int32 and their rows [N]; row R is nowhere."""
+        size = max(1, min(self.rows, _PREFILL_TOKENS // length))
+        return np.zeros((size, length), np.int32), np.full(size, self.rows, np.int32)
+
+    def batches(
+        self, prompts: Sequence[np.ndarray], rows: Sequence[int]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(padded length, prompts, rows) of each prefill.
+
+        The shape that a prompt is read in depends on its own length only: another changes bits.
+        """
+        by_length: dict[int, list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            length = next(n for n in self.prompt_lengths if n >= len(prompt))
+            by_length.setdefault(length, []).append(number)
+        for length, members in by_length.items():
+            size = len(self.empty_batch(length)[1])
+            for start in range(0, len(members), size):
+                tokens, targets = self.empty_batch(length)
+                for place, number in enumerate(members[start : start + size]):
+                    tokens[place, : len(prompts[number])] = prompts[number]
+                    targets[place] = rows[number]
+                yield length, tokens, targets
+
+    def level_for(self, state: Slots) -> int:
+        """The number of the smallest level that holds what the live slots read."""
+        rows = len(np.unique(state.row[state.live]))
+        blocks = int(self._used_blocks(state).sum())
+        return next(
+            number
+            for number, (most_rows, most_blocks) in enumerate(self.levels)
+            if rows <= most_rows and blocks <= most_blocks
+        )
+
+    def reading(self, state: Slots, level: int) -> Reading:
+        """What a chunk of this level reads for these slots."""
+        row_count, block_count = self.levels[level]
+        live = np.flatnonzero(state.live)
+        rows = np.zeros(row_count, np.int64)
+        if row_count == self.rows:
+            rows = np.arange(row_count)
+        else:
+            taken = np.unique(state.row[live])
+            rows[: len(taken)] = taken
+        place_of_row = np.zeros(self.rows, np.int64)
+        place_of_row[rows[::-1]] = np.arange(row_count)[::-1]  # of a row that is twice, the first
+        seats = place_of_row[state.row] * self.seats + state.seat
+        slots = np.zeros(row_count * self.seats, np.int64)
+        slots[seats[live]] = live
+        blocks, places = self._blocks(state, block_count)
+        parts = (rows, slots.reshape(row_count, -1), seats, blocks, blocks // self.blocks, places)
+        return Reading(*(part.astype(np.int32) for part in parts))
+
+    def _blocks(self, state: Slots, count: int) -> tuple[np.ndarray, np.ndarray]:
+        if count == self.slots * self.blocks:
+            everything = np.arange(count)
+            return everything, everything.reshape(self.slots, self.blocks)
+        taken_SB = np.arange(self.blocks) < self._used_blocks(state)[:, None]
+        blocks = np.zeros(count, np.int64)
+        blocks[: taken_SB.sum()] = np.flatnonzero(taken_SB)
+        places = (np.cumsum(taken_SB) - 1).reshape(taken_SB.shape)
+        return blocks, np.where(taken_SB, places, 0)
+
+    def _used_blocks(self, state: Slots) -> np.ndarray:
+        """[S] blocks that hold tokens; none for a dead slot."""
+        own = np.where(state.live, state.position - state.start, 0)
+        return -(-own // self.block)
