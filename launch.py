@@ -33,27 +33,13 @@ from pathlib import Path
 from typing import Any
 
 from actors import model_commands
-from cluster.command_line import add_commands
 from cluster.command_line import add_commands, add_run_arguments
 from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
 
-_OWN = ("train", "sft", "eval", "audit", "replay", "chaos", "doctor", "data", "judge")
-COMMANDS = (*_OWN, *model_commands.NAMES)
-COMMANDS = (
-    "train",
-    "sft",
-    "eval",
-    "audit",
-    "replay",
-    "chaos",
-    "status",
-    "plan",
-    "doctor",
-    "data",
-    "judge",
-)
+_CHECKS = ("audit", "replay", "chaos", "status", "plan", "doctor")
+COMMANDS = ("train", "sft", "eval", "data", "judge", *_CHECKS, *model_commands.NAMES)
 DEMO = Path(__file__).parent / "configs" / "demo.toml"
 
 
@@ -263,8 +249,6 @@ def _on_cluster(
         judging = load_judging(config.judge, path / "rubric.toml")
         folder = open_run(path, config, alone=True)
         corpus = prepare(folder, config, judging)
-        check_memory(planned)
-        corpus = prepare(folder, config, rubric)
     print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
     print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
     print(f"cluster     {address or 'hosts on this machine'}", flush=True)

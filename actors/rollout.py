@@ -13,7 +13,7 @@ from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
 from learner.policy.model import build_model
-from learner.policy.tokenizer import Tokenizer
+from learner.policy.tokenizer import Tokenizer, text_end
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class RolloutActor:
         model = build_model(config.model, tokenizer.vocabulary)
         stops = () if config.rollout.ignore_eos else tokenizer.stops(config.rollout.stop_tokens)
         strings = config.rollout.stop_strings
-        text_end = partial(tokenizer.text_end, strings) if strings else None
-        self.engine = Engine(model, config.rollout, stops, config.run.seed, text_end)
+        ends = partial(text_end, tokenizer.decode, strings) if strings else None
+        self.engine = Engine(model, config.rollout, stops, config.run.seed, ends)
         self.version = -1
         self._waiting: deque[Permit] = deque()
 

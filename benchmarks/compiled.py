@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,10 @@ def programs(config, vocabulary: int) -> dict[str, Callable]:
     from jax.sharding import NamedSharding
 
     from learner.batch import Batch, repeat_prompts
-    from learner.policy.engine import _idle, decode_chunk, prefill
-    from learner.policy.model import build_model, empty_cache
+    from learner.policy.lean import lowered
+    from learner.policy.model import build_model
     from learner.policy.sharding import ROWS, make_mesh, row_parts
+    from learner.policy.slots import shape_of
     from learner.step import abstract_state, grpo_optimizer, make_grpo_step
 
     model = build_model(config.model, vocabulary, config.learner.remat)
@@ -80,21 +80,14 @@ def programs(config, vocabulary: int) -> dict[str, Callable]:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, ROWS)), batch
     )
     step: Any = make_grpo_step(model, config, optimizer)
-    section, sampled = config.rollout, build_model(config.model, vocabulary)
-    weights = {
-        name: jax.ShapeDtypeStruct(shape.shape, sampled.compute_dtype)
-        for name, shape in sampled.abstract_params().items()
-    }
-    whole = section.max_prompt_tokens + section.max_new_tokens
-    cache = jax.eval_shape(lambda: empty_cache(sampled, section.slots, whole))
-    shape = (max(1, section.slots // section.group_size), section.max_prompt_tokens)
-    prompts = jax.ShapeDtypeStruct(shape, np.int32)
-    ids = jax.ShapeDtypeStruct((section.slots,), np.int32)
-    decode = jax.jit(partial(decode_chunk, sampled, section.chunk, (1,)), donate_argnums=1)
-    fill = jax.jit(partial(prefill, sampled), donate_argnums=1)
+    shape = shape_of(config.rollout)
+
+    def rollout():
+        return lowered(build_model(config.model, vocabulary), shape, (1,))
+
     return {
-        "decode": lambda: decode.lower(weights, cache, _idle(section.slots)),
-        "prefill": lambda: fill.lower(weights, cache, prompts, ids, ids),
+        "decode": lambda: rollout().decodes[-1],
+        "prefill": lambda: rollout().prefills[shape.prompt],
         "train_step": lambda: step.lower(state, state.params, placed),
     }
 

@@ -98,8 +98,9 @@ class Local:
         ]
         done = 0
         while waiting or self.engine.busy:
-            fitting, waiting = waiting[: self.engine.free_slots], waiting[self.engine.free_slots :]
-            self.engine.admit(fitting)
+            room = self.engine.room
+            fitting, waiting = waiting[:room], waiting[room:]
+            self.engine.submit(fitting)
             done += len(self.engine.step())
         return done
 

@@ -76,7 +76,7 @@ class RolloutSection(Section):
     max_answer_tokens: Count = 8
     stop_tokens: Annotated[tuple[str, ...], BeforeValidator(from_list)] = ()
     """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
-    stop_strings: Annotated[tuple[str, ...], BeforeValidator(_from_list)] = ()
+    stop_strings: Annotated[tuple[str, ...], BeforeValidator(from_list)] = ()
     """Texts that end a completion, such as </answer>; looked for between chunks, and what was drawn
     behind one is dropped."""
     ignore_eos: bool = False

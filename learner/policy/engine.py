@@ -27,13 +27,8 @@ from configs.schema import RolloutSection
 from learner.policy.draw import DEAD
 from learner.policy.lean import LeanDecoder
 from learner.policy.model import Params, PolicyModel
-from learner.policy.slots import Shape, Slots
+from learner.policy.slots import Slots, shape_of
 from learner.policy.vmapped import VmappedDecoder
-
-_ROWS_PER_GROUP = (
-    2  # prompts in progress for each group that fills the slots: ragged groups overlap
-)
-
 
 TextEnd = Callable[[np.ndarray, int], int]
 """(tokens, number of those that were looked at before) -> tokens up to a stop string, or 0."""
@@ -97,15 +92,7 @@ class Engine:
         seed: int,
         text_end: TextEnd | None = None,
     ):
-        slots, seats = section.slots, section.group_size
-        self.shape = Shape(
-            slots=slots,
-            seats=seats,
-            rows=_ROWS_PER_GROUP * -(-slots // seats),
-            prompt=section.max_prompt_tokens,
-            new=section.max_new_tokens,
-            chunk=section.chunk,
-        )
+        slots, self.shape = section.slots, shape_of(section)
         self._dtype = jnp.dtype(model.compute_dtype)
         self._text_end = text_end
         self._seed, self._stops = seed, np.array(stops, np.int32)

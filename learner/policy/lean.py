@@ -52,15 +52,25 @@ def _finite(array: jax.Array) -> jax.Array:
     return jnp.nan_to_num(array, posinf=0, neginf=0)
 
 
-class _Programs(NamedTuple):
+class Programs(NamedTuple):
     fuse: Any
     prefills: dict[int, Any]  # by the length of prompts
     decodes: list[Any]  # by level
 
 
 @cache
-def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Programs:
+def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Programs:
     """All programs ahead of their first use: the weights may still be on their way."""
+    programs = lowered(model, shape, stops)
+    return Programs(
+        programs.fuse.compile(),
+        {length: prefill.compile() for length, prefill in programs.prefills.items()},
+        [decode.compile() for decode in programs.decodes],
+    )
+
+
+def lowered(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Programs:
+    """All programs, ready to be compiled: no memory is taken."""
     steps, last = GemmaSteps(model, shape, stops), len(shape.levels) - 1
     params = {
         name: jax.ShapeDtypeStruct(value.shape, model.compute_dtype)
@@ -70,18 +80,18 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
     weights = jax.eval_shape(fuse, params)
     kept = jax.eval_shape(partial(empty_cache, model, shape))
     state = Slots.empty(shape.slots)
-    return _Programs(
-        fuse.lower(params).compile(),
+    return Programs(
+        fuse.lower(params),
         {
-            length: jax.jit(steps.prefill, donate_argnums=1)
-            .lower(weights, kept, *shape.empty_batch(length))
-            .compile()
+            length: jax.jit(steps.prefill, donate_argnums=1).lower(
+                weights, kept, *shape.empty_batch(length)
+            )
             for length in shape.prompt_lengths
         },
         [
-            jax.jit(partial(steps.decode, level == last), donate_argnums=1)
-            .lower(weights, kept, state, shape.reading(state, level))
-            .compile()
+            jax.jit(partial(steps.decode, level == last), donate_argnums=1).lower(
+                weights, kept, state, shape.reading(state, level)
+            )
             for level in range(last + 1)
         ],
     )

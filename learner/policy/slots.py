@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.schema import RolloutSection
+
+# prompts in progress for each group that fills the slots: ragged groups overlap
+_ROWS_PER_GROUP = 2
 _BLOCK = 64  # tokens, about
 _LEVELS = 4  # sizes of what a chunk reads; each is a program
 _SHORTEST = 32  # tokens of the shortest prefill
@@ -167,3 +171,15 @@ class Shape:
         """[S] blocks that hold tokens; none for a dead slot."""
         own = np.where(state.live, state.position - state.start, 0)
         return -(-own // self.block)
+
+
+def shape_of(section: RolloutSection) -> Shape:
+    """The sizes of the engine of a configuration."""
+    return Shape(
+        slots=section.slots,
+        seats=section.group_size,
+        rows=_ROWS_PER_GROUP * -(-section.slots // section.group_size),
+        prompt=section.max_prompt_tokens,
+        new=section.max_new_tokens,
+        chunk=section.chunk,
+    )

@@ -1,8 +1,6 @@
 """Text to token ids and back, whichever file says how; which one that is, its name tells."""
 
-from collections.abc import Iterable
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +8,7 @@ from configs.errors import InputError
 from learner.policy.json_tokenizer import JsonTokenizer
 from learner.policy.sentence_pieces import SentencePieceTokenizer, train_tokenizer
 
-__all__ = ["Tokenizer", "find_tokenizer", "load_tokenizer", "train_tokenizer"]
+__all__ = ["Tokenizer", "find_tokenizer", "load_tokenizer", "text_end", "train_tokenizer"]
 MODEL, JSON = "tokenizer.model", "tokenizer.json"
 
 
@@ -45,21 +43,6 @@ class Tokenizer(Protocol):
         """
         ...
 
-    def text_end(self, strings: Sequence[str], tokens: Sequence[int], seen: int) -> int:
-        """The number of tokens with which the text first contains one of the strings; 0: none does.
-
-        The first `seen` tokens are known to contain none. It is looked for in the text: a string
-        may be several tokens, or end inside of one.
-        """
-
-        def contains(count: int) -> bool:
-            text = self.decode(tokens[:count])
-            return any(string in text for string in strings)
-
-        if not contains(len(tokens)):
-            return 0
-        return next(count for count in range(seen + 1, len(tokens) + 1) if contains(count))
-
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of a completion, without pad, begin and end tokens."""
         ...
@@ -87,3 +70,21 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 def find_tokenizer(folder: Path) -> Path | None:
     """The tokenizer's file in a folder, if it has one."""
     return next((folder / name for name in (JSON, MODEL) if (folder / name).exists()), None)
+
+
+def text_end(
+    decode: Callable[[Sequence[int]], str], strings: Sequence[str], tokens: Sequence[int], seen: int
+) -> int:
+    """The number of tokens with which the text first contains one of the strings; 0: none does.
+
+    The first `seen` tokens are known to contain none. It is looked for in the text: a string may be
+    several tokens, or end inside of one.
+    """
+
+    def contains(count: int) -> bool:
+        text = decode(tokens[:count])
+        return any(string in text for string in strings)
+
+    if not contains(len(tokens)):
+        return 0
+    return next(count for count in range(seen + 1, len(tokens) + 1) if contains(count))

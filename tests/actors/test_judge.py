@@ -83,7 +83,8 @@ def test_a_completion_that_cannot_be_judged_abstains_with_its_reason(caplog):
 def test_a_group_that_could_not_be_sampled_is_not_judged():
     scored = Queue()
     permit = group(0, "", "").permit
-    actor(scored=scored, judges=2).serve([ScoredGroup.instead(permit, "the prompt has 99 tokens")])
+    instead = ScoredGroup.instead(permit, "the prompt has 99 tokens")
+    serve(actor(scored=scored, judges=2), [instead])
     reasons = [v.abstained for v in scored.batches[0][0].verdicts]
     assert reasons == ["the prompt has 99 tokens"] * 2
 

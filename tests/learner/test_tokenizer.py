@@ -13,7 +13,7 @@ from learner.policy.as_json import save_as_json
 from learner.policy.chat import prompt_ids, template_around
 from learner.policy.literal import apart
 from learner.policy.sentence_pieces import TAGS
-from learner.policy.tokenizer import load_tokenizer, train_tokenizer
+from learner.policy.tokenizer import load_tokenizer, text_end, train_tokenizer
 
 TEXTS = [
     "<start_of_turn>user\nWhat is 12 + 34?<end_of_turn>\n<start_of_turn>model\n",
@@ -56,12 +56,12 @@ def test_stop_tokens_are_pieces(tokenizer):
 
 def test_a_stop_string_is_found_in_the_text(tokenizer):
     tokens = tokenizer.encode_completion("1. 12 + 34 = 46</answer> and 9")
-    end = tokenizer.text_end(["</answer>"], tokens, 0)
+    end = text_end(tokenizer.decode, ["</answer>"], tokens, 0)
     assert tokenizer.decode(tokens[:end]) == "1. 12 + 34 = 46</answer>"
-    assert tokenizer.text_end(["</answer>"], tokens, end - 1) == end
-    end = tokenizer.text_end(["= 46<"], tokens, 0)  # ends inside of a token
+    assert text_end(tokenizer.decode, ["</answer>"], tokens, end - 1) == end
+    end = text_end(tokenizer.decode, ["= 46<"], tokens, 0)  # ends inside of a token
     assert tokenizer.decode(tokens[:end]) == "1. 12 + 34 = 46</answer>"
-    assert tokenizer.text_end(["<stop>"], tokens, 0) == 0
+    assert text_end(tokenizer.decode, ["<stop>"], tokens, 0) == 0
 
 
 def test_digits_are_split(tokenizer):
