@@ -25,6 +25,7 @@ class LeanDecoder:
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
+        self._weights = None  # there may not be room for both
         self._weights = self._programs.fuse(params)
 
     def prefill(self, prompts: Sequence[np.ndarray], rows: Sequence[int]) -> None:
