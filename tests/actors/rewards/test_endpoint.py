@@ -2,12 +2,18 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from actors.bench import load_judging, open_bench
 from actors.rewards.asking import Abstain, Request, Score
 from actors.rewards.breaker import Breaker
 from actors.rewards.endpoint import KEY_VARIABLE, EndpointJudge
+from actors.rewards.format import render
+from cluster.messages import Question
+from configs.run_folder import open_run
+from configs.schema import JudgeSection, RunConfig
 from tests.judge_servers import Model, serving
 
 # ALPHA around 3 of 5 is symmetrical: (3 - 1) / 4
@@ -161,3 +167,22 @@ def test_a_breaker_lets_one_try_when_its_pause_is_over():
     assert breaker.allows()
     breaker.done(True)
     assert breaker.allows() and breaker.allows()
+
+
+def test_the_key_is_in_no_file_of_a_run(model, url, monkeypatch, tmp_path):
+    monkeypatch.setenv(KEY_VARIABLE, "planted-key")
+    section = JudgeSection(rubric="llm", endpoint=url, model="m")
+    open_run(tmp_path, RunConfig(judge=section))
+    bench = open_bench(replace(load_judging(section), cache=tmp_path / "verdicts.sqlite"))
+    question = Question("q", "What is 38 + 1?", "", "39", "math", "number")
+
+    async def judged():
+        verdicts, _ = await bench.verdicts(question, [render("1. 38 + 1 = 39", "39")])
+        await bench.aclose()
+        return verdicts
+
+    (verdict,) = asyncio.run(judged())
+    assert verdict.scores["reasoning_quality"] == pytest.approx(0.5)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"config.toml", "verdicts.sqlite"} <= {path.name for path in files}
+    assert not any(b"planted-key" in path.read_bytes() for path in files)
