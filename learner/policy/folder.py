@@ -33,7 +33,8 @@ def with_architecture(config: RunConfig) -> RunConfig:
     neither, or says something else than a `model.architecture` that is given.
     """
     section = config.model
-    if not section.weights:
+    known = section.architecture and not Path(section.weights).exists()
+    if not section.weights or known:  # a run that goes on needs its first weights no more
         return config
     found = _architecture_in(Path(section.weights))
     if found is None:

@@ -151,7 +151,9 @@ def test_transformers_loads_what_goes_out(case, tmp_path):
     ids = [number % 48 for number in tokens]  # the network knows no more
     hidden, _ = prompt_states(model, model.bind(params), jnp.array([ids]))
     scores = logits(model.bind(params), hidden)[0]
-    np.savez(tmp_path / "expected.npz", ids=ids, logits=scores, text=text, tokens=tokens)
+    # a SentencePiece model belongs to Gemma2; other families bring a tokenizer.json
+    words = {"text": text, "tokens": tokens} if case == "gemma2" else {}
+    np.savez(tmp_path / "expected.npz", ids=ids, logits=scores, **words)
     script = Path(__file__).parent / "golden" / "check_export.py"
     command = [os.environ["SHOWWORK_ORACLE"], script, tmp_path / "out", tmp_path / "expected.npz"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -77,6 +77,10 @@ def test_an_architecture_travels_with_the_run(tmp_path):
     config = with_architecture(config_with(folder))
     assert config.model.architecture["model_type"] == "qwen2"
     assert with_architecture(config) == config
+    gone = config.model_copy(
+        update={"model": config.model.model_copy(update={"weights": str(tmp_path / "gone")})}
+    )
+    assert with_architecture(gone) == gone
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.toml").write_text(dump(config))
