@@ -37,6 +37,7 @@ from cluster.command_line import add_commands, add_run_arguments
 from configs.errors import InputError, RunError
 from configs.load import load
 from configs.schema import RunConfig
+from configs.storage import storage_errors
 
 _CHECKS = ("audit", "replay", "chaos", "status", "plan", "doctor")
 COMMANDS = ("train", "sft", "eval", "data", "judge", *_CHECKS, *model_commands.NAMES)
@@ -216,7 +217,7 @@ def chaos(args: argparse.Namespace, started: float) -> int:
 
     settings = [*SETTINGS, *args.overrides]
     load(args.config, settings)
-    arguments = ["--config", str(args.config.absolute()), *settings]
+    arguments = ["--hosts", "2", "--config", str(args.config.absolute()), *settings]
     return chaos_run(
         args.run.absolute(), arguments, args.faults, args.minutes, args.seed, args.json
     )
@@ -235,6 +236,7 @@ def _on_cluster(
     from actors.bench import load_judging
     from actors.data.prepare import prepare
     from cluster.again import run_job
+    from cluster.connect import leaving
     from cluster.job import Job
     from cluster.join import check_local, find_cluster, hosts_for
     from cluster.stopper import Stopper
@@ -256,10 +258,12 @@ def _on_cluster(
     with hosts_for(args.hosts, config, address) as (connection, planned):
         print("\n".join(planned.lines(connection.addresses)), flush=True)
         stopper.install()  # Ray installs handlers of its own when it starts
-        return run_job(
-            lambda: Job(config, folder, corpus, planned, connection, stopper.check),
-            lambda job: command(job, stopper),
-        )
+        stopper.watch(lambda: leaving(connection))
+        with storage_errors(folder.path, "the run"):
+            return run_job(
+                lambda: Job(config, folder, corpus, planned, connection, stopper.check),
+                lambda job: command(job, stopper),
+            )
 
 
 @contextmanager

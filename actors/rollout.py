@@ -78,7 +78,12 @@ class RolloutActor:
         if wanted != self.version:
             if self.engine.busy:
                 return
-            self.engine.load(self.weights.fetch(wanted, timeout_s=self.config.loop.wait_timeout_s))
+            try:
+                timeout_s = self.config.loop.wait_timeout_s
+                self.engine.load(self.weights.fetch(wanted, timeout_s=timeout_s))
+            except LookupError:  # asked for twice, and the other copy was used long ago
+                self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
+                return
             self.version = wanted
         fitting = []
         while (

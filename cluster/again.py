@@ -1,26 +1,27 @@
 """Starting a job again from its last checkpoint, when a process is gone that holds its state.
 
-Rollout and judge actors hold none and are replaced within the job. A process of the learner, a
-queue or the weight store take the job with them; a new one goes on as a new start of the run would,
-without Ray's start.
+Rollout and judge actors hold none and are replaced within the job. A process of the learner is
+replaced with all of its peers; a queue or the weight store takes the job with it. A new one goes on
+as a new start of the run would, without Ray's start.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from cluster.calls import WorkerGone
+from cluster.calls import LearnerGone, WorkerGone
 from cluster.job import Job
 from configs.errors import RunError
 from learner.history import read_steps
 
 
 def run_job(start: Callable[[], Job], command: Callable[[Job], int]) -> int:
-    """`command` on a job, and on the next one when it is lost; returns its exit code.
+    """`command` on a job, and again on what is left of it when it is lost; returns its exit code.
 
-    Raises RunError when jobs are lost again and again without getting any further.
+    Raises RunError when it is lost again and again without getting any further.
     """
     lost, reached = 0, -1
+    job = start()
     while True:
-        job = start()
         try:
             with job:
                 return command(job)
@@ -36,6 +37,16 @@ def run_job(start: Callable[[], Job], command: Callable[[Job], int]) -> int:
                     f"{job.folder.path} goes on from there"
                 ) from gone
             job.incident("job started again", str(gone))
+            job = _next(job, start, gone)
+
+
+def _next(job: Job, start: Callable[[], Job], gone: WorkerGone) -> Job:
+    if isinstance(gone, LearnerGone):
+        with suppress(WorkerGone):  # of another part: then that is lost, too
+            job.replace_learner()
+            return job
+    job.kill()
+    return start()
 
 
 def _last_step(job: Job) -> int:

@@ -18,6 +18,10 @@ class WorkerGone(RunError):
     """A process that died or does not answer, by name. Only a new job can go on without it."""
 
 
+class LearnerGone(WorkerGone):
+    """A process of the learner. The other parts of the job are there and go on with a new one."""
+
+
 def resolve(ref: Any, timeout_s: float, what: str) -> Any:
     """`ray.get` of one reference.
 

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from cluster.storm import Fault, Storm
 from configs.errors import InputError, RunError
 from learner.summary import audit_lines
 
+_DISK = "400m"  # a demo run with its checkpoints takes a quarter of it
 SETTINGS = (  # of both runs, before those that are asked for
     *("sft.steps=60", "eval.rows=0", "loop.steps=1200", "loop.time_budget_s=36000"),
     *("rollout.actors=2", "checkpoint.every_steps=20", "loop.silence_s=10"),
@@ -42,7 +46,11 @@ def chaos(
     calm = Storm(folder / "calm", arguments)
     _ended(calm, calm.run(0, 0.0, seed, _tell))
     _say(f"disturbed run:   {folder / 'storm'}")
-    storm = Storm(folder / "storm", arguments)
+    with _small_disk(folder / "storm") as there:
+        return _stormy(Storm(folder / "storm", arguments, there), calm, faults, minutes, seed)
+
+
+def _stormy(storm: Storm, calm: Storm, faults: int, minutes: float, seed: int) -> dict[str, Any]:
     until = time.time() + 60 * minutes
     _ended(storm, storm.run(faults, until, seed, _tell))
     hashes = [_summary(run.folder)["parameters_sha256"] for run in (calm, storm)]
@@ -63,6 +71,30 @@ def chaos(
         "same_parameters": same,
         "audit": audited,
     }
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[bool]:
+    """The folder as a disk of its own in memory, where we may mount one; whether it is.
+
+    Afterwards it is a plain folder with what was written.
+    """
+    folder.mkdir(parents=True)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder)]
+    there = (
+        shutil.which("mount") is not None
+        and not subprocess.run(mounting, capture_output=True, check=False).returncode
+    )
+    if not there:
+        _say("no disk is filled: mounting a small one is not allowed here")
+    try:
+        yield there
+    finally:
+        if there:
+            kept = folder.with_name(f"{folder.name}-kept")
+            shutil.copytree(folder, kept)
+            subprocess.run(["umount", str(folder)], check=True)
+            kept.replace(folder)
 
 
 def chaos_lines(result: dict[str, Any]) -> Iterator[str]:

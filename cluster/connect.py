@@ -2,9 +2,8 @@
 
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private.state import state as ray_state
 from ray.cluster_utils import Cluster
 
+from cluster.keeper import MARK, kept_folder
 from cluster.placement import Plan
 from cluster.security import own_token
 from configs.errors import InputError
@@ -39,6 +40,16 @@ class Connection:
         """For actors that need no accelerator."""
         return replace(self, options=())
 
+    def settled(self) -> "Connection":
+        """The same hosts by number; each that was lost by another one that is there.
+
+        That is a host which joined since, or else one of those that are left.
+        """
+        alive = {
+            node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
+        }
+        return stand_in(self, alive)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(
@@ -47,14 +58,24 @@ class Connection:
         )
 
 
+def stand_in(connection: Connection, alive: Mapping[str, str]) -> Connection:
+    """`settled`, with the nodes that are `alive` (id -> address)."""
+    spare = [node for node in alive if node not in connection.nodes]
+    left = [node for node in connection.nodes if node in alive]
+    nodes = list(connection.nodes)
+    for host, node in enumerate(nodes):
+        if node not in alive:
+            nodes[host] = spare.pop(0) if spare else left[host % len(left)]
+    return replace(connection, nodes=tuple(nodes), addresses=tuple(alive[node] for node in nodes))
+
+
 @contextmanager
 def connect(plan: Plan) -> Iterator[Connection]:
     """Start `plan.hosts` local Ray nodes; they end with the context."""
     own_token()
     # a short path: Ray's sockets below it must not exceed 107 bytes
-    with tempfile.TemporaryDirectory(
-        prefix=f"sw-{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
+    with kept_folder(os.getpid()) as place:
+        folder = str(place)
         cluster = _start_local(plan.hosts, folder)
         try:
             connection = _registered(plan.hosts, local=True, timeout_s=_JOIN_TIMEOUT_S)
@@ -62,6 +83,13 @@ def connect(plan: Plan) -> Iterator[Connection]:
         finally:
             ray.shutdown()
             cluster.shutdown()
+
+
+def leaving(connection: Connection) -> str:
+    """The hosts of a run that the cluster has begun to drain, by name; "" when all stay."""
+    draining = ray_state.get_draining_nodes()
+    named = zip(connection.nodes, connection.names, strict=True)
+    return ", ".join(name for node, name in named if node in draining)
 
 
 def check_memory(plan: Plan, available_gib: float | None = None) -> None:
@@ -83,13 +111,17 @@ def _start_local(hosts: int, folder: str) -> Cluster:
     127.0.0.1 Ray's driver looks for the head on the machine's outer address and never finds it, and
     a `temp_dir` without `RAY_TMPDIR` fails where /tmp/ray does not exist.
     """
-    os.environ["RAY_TMPDIR"] = folder  # also keeps a bare ray.init() elsewhere from joining us
+    os.environ[MARK] = folder  # also keeps a bare ray.init() elsewhere from joining us
+    os.environ["SPT_NOENV"] = "1"  # Ray's processes would write their titles over it
     (Path(folder) / "ray").mkdir()  # Ray notes the cluster's address there, but does not make it
     node: dict[str, Any] = {
         "num_cpus": _LOCAL_CPUS,
         "num_gpus": 0,
         "object_store_memory": _STORE_BYTES,
         "include_dashboard": False,
+        # each is a Python process more to start: nothing here scales, and nobody follows the logs
+        "no_monitor": True,
+        "include_log_monitor": False,
     }
     for attempt in (1, 2):
         cluster = Cluster()

@@ -13,12 +13,13 @@ from actors.data.prepare import Corpus
 from actors.evaluate import Evaluation
 from actors.judge import JudgeActor
 from actors.rollout import RolloutActor
+from cluster.calls import LearnerGone
 from cluster.connect import Connection
 from cluster.learner_slice import LearnerSlice
 from cluster.placement import Plan
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
-from cluster.workers import start_workers
+from cluster.workers import WorkerPool, start_workers
 from configs.errors import RunError
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
@@ -46,38 +47,47 @@ class Job:
         check: Callable[[], None],
     ):
         self.config, self.folder, self.corpus = config, folder, corpus
-        self.plan, self.connection = plan, connection
+        self.plan, self.connection = plan, connection.settled()
         self._check_stop = check
         self._depths: dict[str, float] = {}
         self._depths_at = 0.0
-        nodes, silence_s = connection.nodes, config.loop.silence_s
+        head, silence_s = self.connection.nodes[0], config.loop.silence_s
         self.permits, self.rollouts, self.scored = (
-            GroupQueue(nodes[0], name, silence_s) for name in ("permits", "rollouts", "groups")
+            GroupQueue(head, name, silence_s) for name in ("permits", "rollouts", "groups")
         )
-        self.weights = WeightStore(config.loop.max_staleness + 2, nodes[0], silence_s)
-        rollout_args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
-        judge_args = (len(plan.judge), corpus.judging, self.rollouts, self.scored)
-        rollout_env = worker_env(config.rollout.threads, connection)
-        # the pools start up while the learner does
-        self.pools = [
-            start_workers(
-                *("rollout", RolloutActor, connection, plan.rollout, rollout_args, rollout_env),
-                silence_s=silence_s,
-            ),
-            start_workers(
-                *("judge", JudgeActor, connection.without_devices, plan.judge, judge_args),
-                env=worker_env(1, connection),
-                silence_s=silence_s,
-            ),
-        ]
+        self.weights = WeightStore(config.loop.max_staleness + 2, head, silence_s)
+        self.pools = [self._start_rollouts(), self._start_judges()]  # while the learner starts
+        self._start_learner()
+
+    def _start_rollouts(self) -> WorkerPool:
+        config, corpus = self.config, self.corpus
+        args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
+        env = worker_env(config.rollout.threads, self.connection)
+        return start_workers(
+            *("rollout", RolloutActor, self.connection, self.plan.rollout, args, env),
+            silence_s=config.loop.silence_s,
+        )
+
+    def _start_judges(self) -> WorkerPool:
+        judges, judging = self.plan.judge, self.corpus.judging
+        args = (len(judges), judging, self.rollouts, self.scored)
+        env = worker_env(1, self.connection)
+        return start_workers(
+            *("judge", JudgeActor, self.connection.without_devices, judges, args, env),
+            silence_s=self.config.loop.silence_s,
+        )
+
+    def _start_learner(self) -> None:
+        """It is to go on from the last checkpoint."""
+        config, folder = self.config, self.folder
         self._arrived = self._lost = 0
         self.learner = LearnerSlice(
             LearnerHost,
-            connection,
-            plan.learner,
-            args=(config, folder.checkpoints, corpus.tokenizer.vocabulary),
-            env=worker_env(config.learner.threads, connection),
-            silence_s=silence_s,
+            self.connection,
+            self.plan.learner,
+            args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary),
+            env=worker_env(config.learner.threads, self.connection),
+            silence_s=config.loop.silence_s,
         )
         self.collector = Collector(
             self.scored,
@@ -87,6 +97,16 @@ class Job:
             max_abstain=config.judge.max_abstain,
         )
         self.canaries = Canaries(self.rollouts, self.collector, folder.path / "canaries.json")
+
+    def replace_learner(self) -> None:
+        """After LearnerGone. Queues and judges stay; a rollout actor may be waiting for a policy
+        that is not made any more."""
+        self.connection = self.connection.settled()
+        self.pools[0].kill()
+        self.weights.forget()
+        self.permits.get(_ALL, 0.0)
+        self.pools[0] = self._start_rollouts()
+        self._start_learner()
 
     def __enter__(self) -> "Job":
         return self
@@ -100,8 +120,13 @@ class Job:
             else:  # a host may be gone: waiting for all of them would hide the error
                 self.learner.kill()
         finally:
-            for part in (*self.pools, self.permits, self.rollouts, self.scored, self.weights):
-                part.kill()
+            if not isinstance(error, LearnerGone):  # see `replace_learner`
+                self.kill()
+
+    def kill(self) -> None:
+        """All but the learner."""
+        for part in (*self.pools, self.permits, self.rollouts, self.scored, self.weights):
+            part.kill()
 
     def check(self) -> None:
         """Replace workers that died or hang.
@@ -111,13 +136,13 @@ class Job:
         """
         self._check_stop()
         self.learner.check()
-        if lost := [what for pool in self.pools for what in pool.replace()]:
-            for what in lost:
+        if lost := {actor: what for pool in self.pools for actor, what in pool.replace().items()}:
+            for what in lost.values():
                 self.incident("replaced", what)
-            self._count(lost)
-            # those will be asked for again, with what is lost
-            untaken = self.permits.get(_ALL, 0.0)
-            raise WorkLost(", ".join(lost), {permit.key for permit in untaken})
+            self._count(list(lost.values()))
+            self.permits.get(_ALL, 0.0)  # those will be asked for again, with what is lost
+            held = self.permits.taken(list(lost)) + self.rollouts.taken(list(lost))
+            raise WorkLost(", ".join(lost.values()), held)
 
     def _count(self, lost: Sequence[str]) -> None:
         """Raises RunError when workers are lost again and again, and nothing else happens."""

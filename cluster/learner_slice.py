@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from cluster.calls import WorkerGone, resolve, resolve_all
+from cluster.calls import LearnerGone, WorkerGone, resolve, resolve_all
 from cluster.connect import Connection
 from cluster.watch import Watch
 from cluster.workers import START_S, start_actor
@@ -19,7 +19,7 @@ class LearnerSlice:
     """`host_class(rank, world, *args)` on each of `hosts`, joined by `jax.distributed`.
 
     A host that dies, or does not answer for `silence_s`, ends the call with its rank and host:
-    WorkerGone.
+    LearnerGone.
     """
 
     def __init__(
@@ -66,8 +66,12 @@ class LearnerSlice:
         """A reference to a version of the policy's weights; they stay on the host of rank 0."""
         return [host.export.remote(version) for host in self._hosts][0]
 
-    def save(self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool) -> None:
-        self._everywhere(lambda host: host.save.remote(phase, step, ledger, metrics, wait), _SAVE_S)
+    def save(
+        self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
+    ) -> Sequence[str]:
+        return self._everywhere(
+            lambda host: host.save.remote(phase, step, ledger, metrics, wait), _SAVE_S
+        )
 
     def parameters_sha256(self) -> str:
         return self._everywhere(lambda host: host.parameters_sha256.remote(), _STEP_S)
@@ -78,9 +82,9 @@ class LearnerSlice:
         self.kill()
 
     def check(self) -> None:
-        """Raise WorkerGone naming a process that does not answer."""
+        """Raise LearnerGone naming a process that does not answer."""
         for rank in self._watch.silent():
-            raise WorkerGone(
+            raise LearnerGone(
                 f"{self._names[rank]} did not answer for {self._silence_s:.0f} s "
                 f"(loop.silence_s); before that it was in {self.doing(rank)}"
             )
@@ -96,4 +100,7 @@ class LearnerSlice:
     def _everywhere(self, call: Callable[[Any], Any], timeout_s: float) -> Any:
         """Call every host; the answer of rank 0, once all have answered."""
         refs = [call(host) for host in self._hosts]
-        return resolve_all(refs, timeout_s, self._names, self.check)[0]
+        try:
+            return resolve_all(refs, timeout_s, self._names, self.check)[0]
+        except WorkerGone as gone:
+            raise LearnerGone(str(gone)) from gone

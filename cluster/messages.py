@@ -55,6 +55,10 @@ class RolloutGroup:
     actor: int
     finished_at: float  # seconds since the epoch
 
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.permit.key
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

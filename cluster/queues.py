@@ -15,6 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.calls import resolve
 
+_REMEMBERED = 1024  # of what each taker got
+
 
 class _Queue:
     """First in, first out. Unbounded: permits bound what can be under way."""
@@ -23,6 +25,7 @@ class _Queue:
         self._items: deque[tuple[float, Any]] = deque()
         self._changed = asyncio.Condition()
         self._total = 0
+        self._taken: dict[str, deque] = {}  # taker -> keys of what it got last
 
     async def put(self, items: list) -> None:
         async with self._changed:
@@ -31,7 +34,7 @@ class _Queue:
             self._total += len(items)
             self._changed.notify_all()
 
-    async def get(self, max_items: int, timeout_s: float) -> list:
+    async def get(self, max_items: int, timeout_s: float, taker: str = "") -> list:
         async with self._changed:
             if not self._items and timeout_s > 0:
                 try:
@@ -41,7 +44,17 @@ class _Queue:
                 except TimeoutError:
                     return []
             count = min(max_items, len(self._items))
-            return [self._items.popleft()[1] for _ in range(count)]
+            items = [self._items.popleft()[1] for _ in range(count)]
+        if taker:
+            known = self._taken.setdefault(taker, deque(maxlen=_REMEMBERED))
+            known.extend(item.key for item in items)
+        return items
+
+    async def taken(self, takers: list[str]) -> list:
+        """The keys of what they got since this was asked last."""
+        keys = [key for taker in takers for key in self._taken.get(taker, ())]
+        self._taken.clear()  # what others have got is asked for again: it is no fault of theirs
+        return keys
 
     async def stats(self) -> dict[str, float]:
         oldest = time.monotonic() - self._items[0][0] if self._items else 0.0
@@ -65,8 +78,14 @@ class GroupQueue:
 
     def get(self, max_items: int, timeout_s: float) -> list:
         """At least one item and at most `max_items`; [] if none came within `timeout_s`."""
-        answer = self._actor.get.remote(max_items, timeout_s)
+        taker = ray.get_runtime_context().get_actor_id() or ""  # none in the driver
+        answer = self._actor.get.remote(max_items, timeout_s, taker)
         return resolve(answer, timeout_s + self._silence_s, self._name)
+
+    def taken(self, actor_ids: list[str]) -> list[tuple[str, int]]:
+        """The keys of what these actors got since this was asked last; some they have handed on."""
+        answer = self._actor.taken.remote(actor_ids)
+        return resolve(answer, self._silence_s, self._name)
 
     def stats(self) -> dict[str, float]:
         """Items in the queue, age of the oldest in seconds, items that ever were."""

@@ -52,7 +52,8 @@ class Clock:
 def train_run(job: Job, stopper: Stopper) -> int:
     """Cold start where the run needs one, GRPO, evaluation before and after, `summary.json`.
 
-    Returns the exit code: 0, or 75 when a signal ended it early.
+    Returns the exit code: 0, or 75 when a signal or a preemption notice ended it early. A run that
+    its time budget ends is done, since that is how long it was to be: it is evaluated.
     """
     clock = Clock()
     with clock.part("start"):
@@ -68,7 +69,7 @@ def train_run(job: Job, stopper: Stopper) -> int:
         return _stopped(job, stopper, str(stop))
     with clock.part("grpo"):
         ledger, reason = _grpo(job, ledger, begun["learner"], stopper.check)
-    if stopper.signal:
+    if stopper.early:
         return _stopped(job, stopper, reason)
     stopper.release()
     print(f"training ended at step {ledger.step}: {reason}")

@@ -49,6 +49,7 @@ class Storm:
 
     folder: Path
     arguments: Sequence[str]
+    small_disk: bool = False  # the folder lies on a disk of its own, which may be filled
     starts: int = 0
     faults: list[Fault] = field(default_factory=list)
     leftovers: int = 0  # processes that were there 30 s after their driver was killed
@@ -91,10 +92,12 @@ class Storm:
     def _strike(self, rng: random.Random) -> Fault | None:
         """One fault, and the wait until the run goes on; None when there is nothing to hit."""
         kind = rng.choice(KINDS)
+        if kind == "disk full":
+            return self._fill_disk() if self.small_disk else None
         if kind.startswith("driver") or kind == "torn checkpoint":
             return self._strike_driver(kind)
         role, deed = kind.rsplit(" ", 1)
-        victims = self._actors(_ACTORS[role])
+        victims = self._hosts() if role == "host" else self._actors(_ACTORS[role])
         if not victims:
             return None
         at = time.time()
@@ -103,14 +106,43 @@ class Storm:
             victim.send_signal(signal.SIGKILL if deed == "killed" else signal.SIGSTOP)
         return self._recovered(Fault(kind), at, "SELECT max(at) FROM incidents")
 
+    def _fill_disk(self) -> Fault | None:
+        """The run must end by itself and say why; with the space back it goes on."""
+        filler, at = self.folder / "filler", time.time()
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        code = self._wait(_RECOVERED_WITHIN_S)
+        filler.unlink()
+        if code == 0:
+            return None
+        fault = Fault("disk full", time.time() - at)
+        if code != 2:  # it hangs, or does not know why it ended
+            self.process.kill()
+            self.process.wait()
+            return fault
+        self.start()
+        return self._recovered(fault, at, "SELECT max(started_at) FROM sittings")
+
+    def _hosts(self) -> list[psutil.Process]:
+        """The local Ray nodes besides the head, by their raylets."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                command = process.cmdline()
+                if command and command[0].endswith("/raylet") and "--head" not in command:
+                    found.append(process)
+        return found
+
     def _strike_driver(self, kind: str) -> Fault | None:
         if kind == "torn checkpoint" and not _tear_newest(self.folder / "checkpoints" / "grpo"):
             return None
         family = psutil.Process(self.process.pid).children(recursive=True)
         at = time.time()
-        os.kill(
-            self.process.pid, signal.SIGTERM if kind == "driver asked to stop" else signal.SIGKILL
-        )
+        if kind == "driver asked to stop":
+            self.process.terminate()
+        else:
+            os.killpg(self.process.pid, signal.SIGKILL)  # with all that is in its group
         self.process.wait()
         detected_s = time.time() - at
         self.start()
@@ -162,6 +194,8 @@ class Storm:
 
 KINDS = (
     *(f"{role} {deed}" for role in _ACTORS for deed in ("killed", "stopped")),
+    "host killed",
+    "disk full",
     "driver killed",
     "driver asked to stop",
     "torn checkpoint",

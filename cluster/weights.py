@@ -30,6 +30,10 @@ class _Holder:
                 del self._boxed[old]
             self._changed.notify_all()
 
+    async def forget(self) -> None:
+        async with self._changed:
+            self._boxed.clear()
+
     async def find(self, version: int, timeout_s: float) -> tuple[list | None, list[int]]:
         """The boxed reference (None if there is none in time), and the versions that are kept."""
         async with self._changed:
@@ -61,6 +65,10 @@ class WeightStore:
         """Make a version known: a reference to a dictionary of numpy arrays."""
         # boxed in a list, the reference itself travels and not what it refers to
         resolve(self._actor.publish.remote(version, [params]), self._silence_s, _NAME)
+
+    def forget(self) -> None:
+        """All versions: the learner went back to an earlier one."""
+        resolve(self._actor.forget.remote(), self._silence_s, _NAME)
 
     def fetch(self, version: int, timeout_s: float) -> dict:
         """The weights of exactly this version, waiting until they are published.

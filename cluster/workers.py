@@ -43,8 +43,8 @@ class WorkerPool:
         self._runs = [actor.run.remote() for actor in self._actors]
         self._watch = Watch(self._actors, silence_s, START_S)
 
-    def replace(self) -> list[str]:
-        """Replace workers whose process died or does not answer; what happened to each.
+    def replace(self) -> dict[str, str]:
+        """Replace workers whose process died or does not answer: actor id -> what happened.
 
         Raises what a worker raised itself: a new one would raise it again.
         """
@@ -55,12 +55,13 @@ class WorkerPool:
                 f"{self._names[number]} did not answer for {self._silence_s:.0f} s "
                 f"(loop.silence_s); before that it was in {self._watch.doing(number)}",
             )
+        lost = {self._actors[number]._actor_id.hex(): what for number, what in happened.items()}
         for number in happened:
             ray.kill(self._actors[number])
             self._actors[number] = self._start(number)
             self._runs[number] = self._actors[number].run.remote()
             self._watch.replace(number, self._actors[number])
-        return list(happened.values())
+        return lost
 
     def doing(self) -> list[str]:
         """What each worker said last."""
@@ -94,7 +95,8 @@ def start_workers(
     """One `worker_class(number, *args)` on each of `hosts`, each in its `run()`."""
 
     def start(number: int) -> Any:
-        return start_actor(worker_class, connection, hosts[number], (number, *args), env)
+        here = connection.settled()  # its host may be lost too
+        return start_actor(worker_class, here, hosts[number], (number, *args), env)
 
     names = [
         f"{name} actor {number} on {connection.names[host]}" for number, host in enumerate(hosts)

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from configs.errors import InputError
+from configs.storage import storage_errors
+from learner.readback import ReadBack
 
 Loaded = TypeVar("Loaded")
-_STORAGE_SIGNS = ("No space left", "RESOURCE_EXHAUSTED", "Read-only", "ermission denied", "quota")
+_WHAT = "checkpoints"
 
 
 class Checkpoints:
@@ -32,10 +35,12 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         keep = policies.AnyPreservationPolicy([policies.LatestN(keep_last), best])
-        with _storage_errors(self.folder):
+        with storage_errors(self.folder, _WHAT):
             self._manager = ocp.CheckpointManager(
                 self.folder, options=ocp.CheckpointManagerOptions(preservation_policy=keep)
             )
+        self._readback = ReadBack()
+        self._unread: int | None = None  # the step that was written last, until it is read back
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
@@ -60,7 +65,7 @@ class Checkpoints:
     def _set_aside(self, step: int) -> Path:
         place = self.folder.with_name("damaged") / f"{self.folder.name}-{step}"
         if jax.process_index() == 0:
-            with _storage_errors(place):
+            with storage_errors(place, _WHAT):
                 shutil.rmtree(place, ignore_errors=True)
                 place.parent.mkdir(exist_ok=True)
                 (self.folder / str(step)).rename(place)
@@ -68,12 +73,37 @@ class Checkpoints:
         self._manager.reload()
         return place
 
-    def save(self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None) -> None:
-        """Start writing a step: trees of arrays by name, and a record as JSON.
+    def save(
+        self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None, wait: bool
+    ) -> list[str]:
+        """Start writing a step: trees of arrays by name, and a record as JSON with their
+        "checksum"; `wait`: until it is on disk and was read back.
 
+        What was wrong with the ones that were read back meanwhile, in words: they are set aside.
         Raises InputError when it, or one before, cannot be stored.
         """
-        with _storage_errors(self.folder):
+        damaged = self._verified()
+        self._write(step, trees, record, metrics)
+        if wait and (lost := self._verified()):
+            damaged += lost
+            self._write(step, trees, record, metrics)
+            if self._verified():
+                raise InputError(
+                    f"{damaged[-1]}, and so was a second one: the disk does not keep what is "
+                    "written to it. Give another folder with --run, with a copy of this one in it"
+                )
+        return damaged
+
+    def check(self) -> None:
+        """Raises InputError when what is being written cannot be stored."""
+        if not self._manager.is_saving_in_progress():  # then this waits for nothing
+            with storage_errors(self.folder, _WHAT):
+                self._manager.wait_until_finished()
+
+    def _write(
+        self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None
+    ) -> None:
+        with storage_errors(self.folder, _WHAT):
             if self._manager.latest_step() == step:
                 return
             self._manager.save(
@@ -84,11 +114,24 @@ class Checkpoints:
                 ),
                 metrics=metrics,
             )
+        self._unread = step
+        if jax.process_index() == 0:
+            self._readback.start(self.folder / str(step), record["checksum"])
 
-    def wait(self) -> None:
-        """Until everything is on disk. Raises InputError when it could not be stored."""
-        with _storage_errors(self.folder):
+    def _verified(self) -> list[str]:
+        """Waits until the last one is on disk and read back."""
+        with storage_errors(self.folder, _WHAT):
             self._manager.wait_until_finished()
+        if self._unread is None:
+            return []
+        step, self._unread = self._unread, None
+        wrong = self._readback.wrong()
+        if not multihost_utils.broadcast_one_to_all(np.array(bool(wrong))):
+            return []
+        return [
+            f"checkpoint {self.folder / str(step)} was not what had been written when it was read "
+            f"back ({wrong}); it is in {self._set_aside(step)} now"
+        ]
 
     def restore(self, step: int, abstract: Mapping[str, Any]) -> tuple[dict[str, Any], dict]:
         """Trees and record of a step, the trees placed as `abstract` says.
@@ -107,13 +150,16 @@ class Checkpoints:
         return {name: restored[name] for name in abstract}, restored["record"]
 
     def close(self) -> None:
-        with _storage_errors(self.folder):
-            self._manager.close()
+        try:
+            with storage_errors(self.folder, _WHAT):
+                self._manager.close()
+        finally:
+            self._readback.close()
 
 
 def save_tree(folder: Path, tree: Any) -> None:
     """One tree, for good (the reference policy): not counted among the checkpoints."""
-    with _storage_errors(folder), ocp.StandardCheckpointer() as checkpointer:
+    with storage_errors(folder, _WHAT), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), tree)
         checkpointer.wait_until_finished()
 
@@ -121,22 +167,6 @@ def save_tree(folder: Path, tree: Any) -> None:
 def restore_tree(folder: Path, abstract: Any) -> Any:
     with _unreadable(folder), ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder.absolute(), abstract)
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk raises, here or in Orbax's threads, into an InputError."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        text = str(error)
-        reason = next((sign for sign in _STORAGE_SIGNS if sign in text), "")
-        if not reason:
-            raise
-        raise InputError(
-            f"checkpoints cannot be written to {folder}: {reason}. Free some space or give another "
-            "folder with --run; the last complete checkpoint is kept"
-        ) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class ColdStarter(Protocol):
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
-    ) -> None: ...
+    ) -> Sequence[str]: ...
 
 
 def cold_start(

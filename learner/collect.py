@@ -25,12 +25,12 @@ SET_ASIDE = f"set aside: {LOST_ALONE} workers in a row died or hung with nothing
 class WorkLost(Exception):
     """Raised by `check`: a worker was replaced. What has not arrived must be asked for again.
 
-    `untaken`: groups that no worker had begun.
+    `held`: groups that it had taken, of late.
     """
 
-    def __init__(self, what: str, untaken: Iterable[Key] = ()):
+    def __init__(self, what: str, held: Iterable[Key] = ()):
         super().__init__(what)
-        self.untaken = frozenset(untaken)
+        self.held = frozenset(held)
 
 
 class Queue(Protocol):
@@ -142,7 +142,7 @@ class Collector:
         part is lost again, each until it is here. A group that is lost again and again though there
         is nothing else to do goes to `set_aside`, which is to `keep` something instead.
         """
-        held = [key for key in keys if key not in self and key not in lost.untaken]
+        held = [key for key in keys if key not in self and key in lost.held]
         self._losses.update(held)
         for part in _quarters([key for key in held if self._losses[key] >= LOST_TOGETHER]):
             self._try(part, ask, set_aside)
@@ -161,7 +161,7 @@ class Collector:
             try:
                 self._wait(missing)
             except WorkLost as again:
-                held = [key for key in missing if key not in self and key not in again.untaken]
+                held = [key for key in missing if key not in self and key in again.held]
                 if len(missing) == 1:
                     alone += len(held)
                 else:

@@ -174,6 +174,13 @@ class History:
         """Until all of it is on disk: comes before the checkpoint that stands on it."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def damaged(self, what: str) -> None:
+        """A checkpoint that was set aside."""
+        print(f"warning: {what}", file=sys.stderr, flush=True)
+        with self._db:
+            row = [time.time(), "set aside", what]
+            self._db.execute("INSERT INTO incidents VALUES (?, ?, ?)", row)
+
     def close(self) -> None:
         self._db.close()
 

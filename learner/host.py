@@ -125,8 +125,11 @@ class LearnerHost:
         """One optimizer step on the global batch; one that is not finite leaves the state as it is.
 
         Returns its metrics, as "fingerprint" the checksum of the new parameters, as "skipped" 0 or
-        1. Raises RunError after `learner.max_skipped` such steps in a row.
+        1. Raises RunError after `learner.max_skipped` such steps in a row, and InputError when a
+        checkpoint that is being written cannot be stored.
         """
+        for checkpoints in self._checkpoints.values():
+            checkpoints.check()
         self._policy(self.version)  # the step takes the memory of the parameters
         self.state, metrics = self._grpo_step(self.state, self.reference, self._place(batch))
         self.version += 1
@@ -156,8 +159,10 @@ class LearnerHost:
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict[str, float], wait: bool
-    ) -> None:
-        """Checkpoint the state with the ledger; `wait`: until it is on disk.
+    ) -> list[str]:
+        """Checkpoint the state with the ledger; `wait`: until it is on disk and was read back.
+
+        Returns what was wrong with earlier ones that were read back since, in words.
 
         With it go the earlier policies that outstanding permits name: asked again after a resume,
         they are sampled with the very weights they were meant for.
@@ -167,9 +172,7 @@ class LearnerHost:
         if phase == "grpo" and (earlier := self._earlier(step)):
             trees["policies"] = [self._policy(version) for version in earlier]
         record = {"ledger": ledger, "checksum": fingerprint.of_trees(trees), "metrics": metrics}
-        checkpoints.save(step, trees, record, metrics)
-        if wait:
-            checkpoints.wait()
+        return checkpoints.save(step, trees, record, metrics, wait)
 
     def close(self) -> None:
         for checkpoints in self._checkpoints.values():

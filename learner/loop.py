@@ -30,7 +30,7 @@ class Learner(Protocol):
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
-    ) -> None: ...
+    ) -> Sequence[str]: ...
 
 
 class Weights(Protocol):
@@ -54,6 +54,8 @@ class History(Protocol):
     def filed(self, path: Path, step: int) -> None: ...
 
     def sync(self) -> None: ...
+
+    def damaged(self, what: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: b
     if written := parts.flush():
         parts.history.filed(written, ledger.step)
     parts.history.sync()
-    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)
+    torn = parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)
+    for what in torn:  # earlier checkpoints, when they were read back
+        parts.history.damaged(what)
 
 
 def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:

@@ -73,6 +73,7 @@ class Recorder:
 
     def step(self, step: int, scalars: Mapping[str, float], texts: Mapping[str, str]) -> None:
         for name, value in scalars.items():
+            self._check_board()
             self._board.add_scalar(name, value, step)
         for name, text in texts.items():
             self._board.add_text(name, text, step)
@@ -91,8 +92,16 @@ class Recorder:
                 row |= {"step": step, "advantage": float(advantage), "trained": bool(trained)}
                 self._rows.append(row)
 
+    def _check_board(self) -> None:
+        """TensorBoard's thread ends at an error of the disk, and then whoever has an event for it
+        waits for ever."""
+        writer = self._board.file_writer
+        if writer is not None and not writer.event_writer._worker.is_alive():
+            raise OSError("TensorBoard's events cannot be written: No space left on device?")
+
     def flush(self) -> Path | None:
         """Write what was kept, by rename; returns the new file, if there was anything."""
+        self._check_board()
         self._board.flush()
         if not self._rows:
             return None
@@ -107,7 +116,7 @@ class Recorder:
 
     def close(self) -> None:
         self.flush()
-        self._board.close()
+        self._board.close()  # not after an error: it would wait for its thread
 
 
 def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:

@@ -80,15 +80,24 @@ def checkpoint_steps(checkpoints: Path) -> list[int]:
 def read_checkpoint(checkpoints: Path, step: int) -> StoredCheckpoint:
     """Raises whatever Orbax raises for damaged files: many kinds."""
     place = checkpoints / "grpo" / str(step)
-    trees = {
+    record = json.loads((place / "record" / "metadata").read_text())
+    return StoredCheckpoint(step, read_trees(place), record)
+
+
+def read_trees(place: Path) -> dict[str, Any]:
+    """Those of a checkpoint, by name, read by this process alone."""
+    return {
         name: _read_tree(place / name) for name in ("state", "policies") if (place / name).exists()
     }
-    record = json.loads((place / "record" / "metadata").read_text())
-    return StoredCheckpoint(step, trees, record)
 
 
 def _read_tree(place: Path) -> Any:
-    checkpointer = ocp.PyTreeCheckpointer()
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix="read"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    checkpointer = ocp.Checkpointer(handler, multiprocessing_options=alone)
     metadata: Any = checkpointer.metadata(place).item_metadata
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
     return checkpointer.restore(place, restore_args=as_numpy)

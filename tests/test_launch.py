@@ -238,9 +238,9 @@ def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
 @pytest.mark.ray
 @pytest.mark.timeout(400)
 def test_a_run_through_faults_is_the_undisturbed_run(tmp_path):
-    """Two faults of the machine: see docs/reliability.md for fifty."""
+    """A learner process and the driver with its group are killed; docs/reliability.md has more."""
     chaos = [sys.executable, str(ROOT / "launch.py"), "chaos", *SMOKE, "--json"]
-    storm = ["--faults", "2", "--seed", "435", "--run", str(tmp_path / "chaos"), "loop.steps=120"]
+    storm = ["--faults", "2", "--seed", "35", "--run", str(tmp_path / "chaos"), "loop.steps=120"]
     done = subprocess.run([*chaos, *storm], capture_output=True, text=True, cwd=ROOT)
     result = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0 and result["ok"], done.stderr + done.stdout

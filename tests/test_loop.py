@@ -116,7 +116,7 @@ def test_a_prompt_that_kills_its_workers_is_set_aside_and_stays_so(tmp_path):
             if 6 in taken:
                 deaths.append(len(pipeline.reports))
                 pipeline.permits.get(99, 0.0)
-                raise WorkLost("an actor died")
+                raise WorkLost("an actor died", {("train", index) for index in taken})
 
         pipeline.before_turn = die
         return pipeline

@@ -1,7 +1,7 @@
 """A job that is lost is started again, as long as it gets anywhere."""
 
 from cluster.again import run_job
-from cluster.calls import WorkerGone
+from cluster.calls import LearnerGone, WorkerGone
 from configs.errors import InputError, RunError
 from configs.run_folder import RunFolder
 from learner.history import History, note_incident, read_incidents
@@ -23,6 +23,12 @@ class FakeJob:
 
     def __exit__(self, kind, error, trace):
         self.ends.append(kind)
+
+    def replace_learner(self):
+        self.ends.append("learner replaced")
+
+    def kill(self):
+        self.ends.append("killed")
 
     def incident(self, outcome, what):
         note_incident(self.folder.ledger_file, outcome, what)
@@ -49,15 +55,20 @@ def outcomes(path, *results):
 
 def test_a_lost_job_is_started_again_and_written_down(tmp_path):
     code, ends = outcomes(tmp_path, WorkerGone("learner process 0 died"), 0)
-    assert (code, ends) == (0, [WorkerGone, None])
+    assert (code, ends) == (0, [WorkerGone, "killed", None])
     (incident,) = read_incidents(tmp_path / "ledger.sqlite")
     assert incident["outcome"] == "job started again"
     assert incident["what"] == "learner process 0 died"
 
 
+def test_a_lost_learner_is_replaced_and_the_rest_of_the_job_stays(tmp_path):
+    code, ends = outcomes(tmp_path, LearnerGone("learner process 1 died"), 0)
+    assert (code, ends) == (0, [LearnerGone, "learner replaced", None])
+
+
 def test_it_gives_up_when_nothing_is_done_in_between(tmp_path):
     error, ends = outcomes(tmp_path, *[WorkerGone("the queue of permits died")] * 9)
-    assert isinstance(error, RunError) and len(ends) == 3
+    assert isinstance(error, RunError) and ends.count(WorkerGone) == 3
     assert "the queue of permits died" in str(error) and "3th time" in str(error)
 
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -12,12 +13,13 @@ import pytest
 import ray
 
 from cluster.calls import WorkerGone
+from cluster.connect import stand_in
 from cluster.learner_slice import LearnerSlice
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
 from cluster.workers import start_actor, start_workers
 from configs.errors import InputError
-from tests.learner.conftest import make_group
+from tests.learner.conftest import make_group, make_permit
 
 pytestmark = pytest.mark.ray
 
@@ -113,14 +115,14 @@ def test_workers_that_are_killed_or_hang_are_replaced(connection, tmp_path):
     pool = start_workers("judge", Sleeps, connection, (0, 1), (tmp_path,), {}, silence_s=2.0)
     killed, hangs = pid_of(tmp_path, 1), pid_of(tmp_path, 0)
     os.kill(killed, signal.SIGKILL)
-    (happened,) = until_replaced(pool)
+    (happened,) = until_replaced(pool).values()
     assert happened.startswith("judge actor 1 on host 1") and happened.endswith("died")
     assert pid_of(tmp_path, 1, other_than=killed)
     while "run" not in pool.doing()[0]:
-        assert pool.replace() == []
+        assert pool.replace() == {}
         time.sleep(0.1)
     os.kill(hangs, signal.SIGSTOP)
-    (happened,) = until_replaced(pool)
+    (happened,) = until_replaced(pool).values()
     assert "judge actor 0 on host 0" in happened and "did not answer for 2 s" in happened
     assert "run (" in happened and "test_ray_parts.py" in happened
     assert pid_of(tmp_path, 0, other_than=hangs)
@@ -225,3 +227,29 @@ def test_a_cluster_with_too_few_hosts_says_what_is_missing(connection, monkeypat
 
     with pytest.raises(InputError, match="has 2 hosts, 3 are missing .*give --hosts 2"):
         module._registered(5, local=False, timeout_s=0.1)
+
+
+def test_what_a_lost_worker_had_taken_is_known_until_it_is_asked_again(connection):
+    queue = GroupQueue(connection.nodes[0], "permits")
+    queue.put([make_permit(n) for n in range(5)])
+
+    class Takes:
+        def take(self, queue, count):
+            return [permit.index for permit in queue.get(count, 5.0)]
+
+    first, second = (start_actor(Takes, connection, 0, (), {}) for _ in range(2))
+    assert ray.get([first.take.remote(queue, 2), second.take.remote(queue, 1)]) in (
+        [[0, 1], [2]],
+        [[1, 2], [0]],
+    )
+    held = queue.taken([first._actor_id.hex()])
+    assert len(held) == 2 and queue.taken([second._actor_id.hex()]) == []
+    assert [permit.index for permit in queue.get(9, 0.0)] == [3, 4]
+
+
+def test_a_worker_of_a_lost_host_goes_on_at_another(connection):
+    lost = replace(connection, nodes=(connection.nodes[0], "gone"))
+    assert lost.settled().nodes[1] in connection.nodes
+    assert stand_in(lost, {"a": "1", connection.nodes[0]: "2"}).nodes == (connection.nodes[0], "a")
+    left = stand_in(lost, {connection.nodes[0]: "2"})
+    assert (left.nodes, left.addresses) == ((connection.nodes[0],) * 2, ("2", "2"))

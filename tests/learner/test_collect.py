@@ -161,9 +161,9 @@ class Deadly:
         self.asked.append([index for _, index in keys])
 
     def check(self):
-        taken, untaken = self.asked[-1][:3], self.asked[-1][3:]
+        taken = self.asked[-1][:3]
         if set(taken) & set(self.deadly):
-            raise WorkLost("died", {("train", index) for index in untaken})
+            raise WorkLost("died", {("train", index) for index in taken})
         self.queue.answers = [[GROUPS[index] for index in self.asked[-1]]]
 
     def set_aside(self, key):
@@ -195,7 +195,7 @@ def test_two_that_kill_are_both_set_aside_and_a_death_by_chance_accuses_nobody()
 
     def check():
         if next(by_chance, False):
-            raise WorkLost("killed by somebody")
+            raise WorkLost("killed by somebody", KEYS)
         answer()
 
     work.collector._check = check

@@ -1,16 +1,23 @@
 """One learner process: cold start, GRPO steps, checkpoints; resumed it goes on bit for bit."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from configs.errors import InputError, RunError
+from learner import fingerprint
 from learner.batch import Demonstrations, build_batch, select
 from learner.checkpoint import Checkpoints
 from learner.host import LearnerHost
+from learner.readback import ReadBack
+from learner.stored import read_checkpoint
 from tests.learner.conftest import VOCABULARY, make_config, make_group
 
 CONFIG = make_config(
@@ -163,7 +170,98 @@ def test_a_full_disk_is_an_input_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints._manager, "save", full)
     with pytest.raises(InputError, match="cannot be written .* No space left.* --run"):
-        checkpoints.save(1, {"x": jax.numpy.zeros(3)}, {}, None)
+        checkpoints.save(1, {"x": jax.numpy.zeros(3)}, {}, None, wait=False)
+
+
+def altering(monkeypatch, times):
+    """A disk that does not keep what is written to it, the first few times."""
+    left, read = list(range(times)), ReadBack._read
+
+    def alter(self, place, checksum):
+        while not place.exists():
+            time.sleep(0.01)
+        if left:
+            left.pop()
+            cut(place)
+        return read(self, place, checksum)
+
+    monkeypatch.setattr(ReadBack, "_read", alter)
+
+
+def small_save(checkpoints, step, wait):
+    trees = {"state": {"x": jax.numpy.arange(4096.0) + step}}
+    return checkpoints.save(step, trees, {"checksum": fingerprint.of_trees(trees)}, None, wait)
+
+
+def test_a_checkpoint_is_read_back_and_written_again_when_it_is_not_what_it_was(
+    tmp_path, monkeypatch
+):
+    checkpoints = Checkpoints(tmp_path / "c", 9, 0)
+    assert small_save(checkpoints, 1, wait=True) == []
+    altering(monkeypatch, 1)
+    assert small_save(checkpoints, 2, wait=False) == []
+    (damage,) = small_save(checkpoints, 3, wait=False)
+    assert "c/2 was not what had been written" in damage and "damaged/c-2" in damage
+    assert small_save(checkpoints, 4, wait=True) == []
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["1", "3", "4"]
+    altering(monkeypatch, 1)
+    (damage,) = small_save(checkpoints, 5, wait=True)
+    assert "c/5 was not" in damage and checkpoints.latest_step() == 5
+    altering(monkeypatch, 2)
+    with pytest.raises(InputError, match="c/6 was not .* so was a second one"):
+        small_save(checkpoints, 6, wait=True)
+    checkpoints.close()
+
+
+def test_an_error_behind_the_step_is_raised_at_the_next_one(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path / "c", 9, 0)
+    small_save(checkpoints, 1, wait=True)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.rename", full)
+    monkeypatch.setattr("pathlib.Path.rename", full)
+    small_save(checkpoints, 2, wait=False)
+    with pytest.raises(InputError, match="No space left"):
+        for _ in range(600):
+            checkpoints.check()
+            time.sleep(0.05)
+    assert checkpoints.latest_step() in (1, 2) and (tmp_path / "c" / "1").is_dir()
+    checkpoints._readback.close()
+
+
+READER = """
+import sys, json, jax, numpy as np, orbax.checkpoint as ocp
+from pathlib import Path
+sys.path = [p for p in sys.path if p and "site-packages" in p or "/lib/python" in p]
+try:
+    import learner
+    raise SystemExit("the project can be imported")
+except ModuleNotFoundError:
+    pass
+step = Path(sys.argv[1])
+reader = ocp.PyTreeCheckpointer()
+tree = reader.metadata(step / "state").item_metadata.tree
+as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+params = reader.restore(step / "state", restore_args=as_numpy)["params"]
+record = json.loads((step / "record" / "metadata").read_text())
+print(json.dumps([sorted(params), float(sum(np.abs(x).sum() for x in params.values())), record]))
+"""
+
+
+def test_plain_orbax_reads_a_checkpoint_where_this_project_is_not(run, tmp_path):
+    """The layout of docs/reliability.md, in a process that cannot import us."""
+    step = run[0] / "grpo" / "4"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", READER, str(step)],
+        capture_output=True, text=True, cwd=tmp_path, env={"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    names, total, record = json.loads(done.stdout)
+    stored = read_checkpoint(run[0], 4)
+    assert names == sorted(stored.params) and record["ledger"] == {"step": 4}
+    assert total == pytest.approx(sum(np.abs(x).sum() for x in stored.params.values()), rel=1e-5)
 
 
 def test_weights_that_are_none_are_refused(tmp_path):

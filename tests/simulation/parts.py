@@ -1,6 +1,7 @@
 """The simulated parts of a run: actors behind the real queues, a learner, a failing ledger."""
 
 import hashlib
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -13,7 +14,7 @@ from learner import loop
 from learner.collect import WorkLost
 from learner.history import History
 from learner.ledger import Ledger
-from tests.simulation.world import Broken, Disk, World
+from tests.simulation.world import Disk, World
 
 JUDGE = -1  # among the actors
 LEARNER_DEATHS = ("learner death", "queue death")
@@ -41,8 +42,10 @@ class Pools:
         self.ended = ""  # why the job is over, once that is noticed
         self._struck = ""  # what has happened to them
         self._strikes = 0
-        self._dead: set[int] = set()  # actors that a poisonous group killed
+        self._dead: dict[int, object] = {}  # actors that a poisonous group killed, each death
         self._replaced = False  # an actor was, and the loop does not know it yet
+        self._judged: deque = deque(maxlen=99)  # keys of what the judge got
+        self._lost: set[int] = set()  # actors that were replaced
         for actor in range(int(world.rng.integers(1, 4))):
             world.after(world.delay(), lambda actor=actor: self._turn(actor))
         if np.isfinite(world.faults.at_s):
@@ -90,8 +93,12 @@ class Pools:
             raise RuntimeError(self.ended)
         if self._replaced:
             self._replaced = False
-            untaken = answer(self.permits.get(99, 0.0))
-            raise WorkLost("replaced", {permit.key for permit in untaken})
+            answer(self.permits.get(99, 0.0))
+            held = answer(self.permits.taken([str(actor) for actor in self._lost]))
+            held += list(self._judged) if JUDGE in self._lost else []
+            self._judged.clear()
+            self._lost.clear()
+            raise WorkLost("replaced", held)
 
     def _strike(self) -> None:
         """A death is noticed a little later, a hang much later; some strike again."""
@@ -107,6 +114,9 @@ class Pools:
 
     def _replace(self) -> None:
         self.world.note(f"{self._struck} noticed")
+        actor = 0 if self._struck.startswith("rollout") else JUDGE
+        self._lost.add(actor)
+        self._dead.pop(actor, None)
         self._struck, self._replaced = "", True
         self._strikes += 1
         # more often in a row, and it would rightly be taken for the fault of a group
@@ -119,12 +129,14 @@ class Pools:
     def _poisoned(self, actor: int, key: tuple) -> None:
         """The group killed an actor, or hangs it: that much later it is replaced."""
         self.world.note(f"{key} kills {actor}")
-        self._dead.add(actor)
-        self.world.after(self.world.rng.choice([1.5, 60.0]), lambda: self._revive(actor))
+        death = self._dead[actor] = object()
+        self.world.after(self.world.rng.choice([1.5, 60.0]), lambda: self._revive(actor, death))
 
-    def _revive(self, actor: int) -> None:
-        self._dead.discard(actor)
-        self._replaced = True
+    def _revive(self, actor: int, death: object) -> None:
+        if self._dead.get(actor) is death:  # else it was replaced before, for another reason
+            del self._dead[actor]
+            self._lost.add(actor)
+            self._replaced = True
 
     def _turn(self, actor: int) -> None:
         """An actor takes a few permits and samples them; then it is its turn again.
@@ -132,7 +144,8 @@ class Pools:
         What one has taken that died or hangs is lost.
         """
         if actor not in self._dead:
-            self._work(actor, answer(self.permits.get(int(self.world.rng.integers(1, 4)), 0.0)))
+            most = int(self.world.rng.integers(1, 4))
+            self._work(actor, answer(self.permits.get(most, 0.0, str(actor))))
         self.world.after(self.world.delay(), lambda: self._turn(actor))
 
     def _work(self, actor: int, taken: list[Permit]) -> None:
@@ -143,13 +156,12 @@ class Pools:
                 self._poisoned(actor, permit.key)
                 return
         for permit in taken:
-            group = self._sample(permit, actor)
-            self.world.send(lambda group=group: self._judge(group))
+            if permit.policy_version in self.weights:  # else its other copy was used long ago
+                group = self._sample(permit, actor)
+                self.world.send(lambda group=group: self._judge(group))
 
     def _sample(self, permit: Permit, actor: int) -> RolloutGroup:
         """Completions that depend on the policy, the prompt and the sibling alone."""
-        if permit.policy_version not in self.weights:
-            raise Broken(f"version {permit.policy_version} is not there: {sorted(self.weights)}")
         params = self.weights[permit.policy_version]
         drawn = [
             hashlib.blake2b(params + bytes(f"{permit.index}/{s}", "ascii"), digest_size=6).digest()
@@ -169,7 +181,10 @@ class Pools:
 
     def _judge(self, group: RolloutGroup) -> None:
         """A reward that depends on the completion alone; in an outage some have none."""
-        if self._struck in ("judge death", "judge hang") or JUDGE in self._dead:
+        if JUDGE in self._dead:
+            return
+        self._judged.append(group.key)
+        if self._struck in ("judge death", "judge hang"):
             return
         if group.permit.index in self.judge_poison:
             self._poisoned(JUDGE, group.permit.key)
@@ -216,7 +231,7 @@ class SimLearner:
         number = int.from_bytes(self.params[:6], "little")
         return {"fingerprint": float(number), "loss": 0.0, "grad_norm": 1.0}
 
-    def save(self, phase, step: int, ledger: dict, metrics, wait: bool) -> None:
+    def save(self, phase, step: int, ledger: dict, metrics, wait: bool) -> list[str]:
         """Asynchronous: complete a while later; a crash before that may leave it torn."""
         self.world.write(f"save {step}")
         for waiting in list(self.pending):  # one at a time
@@ -228,6 +243,7 @@ class SimLearner:
         if wait:
             self.world.call("wait")
             self._complete(step)
+        return []
 
     def _complete(self, step: int) -> None:
         if step in self.pending:

@@ -55,8 +55,8 @@ BUGS = {  # name: what the loop says, and what it says with the bug
     ),
     "a ledger written after the checkpoint": (
         "    parts.history.sync()\n"
-        '    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)\n',
-        '    parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)\n'
+        '    torn = parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)\n',
+        '    torn = parts.learner.save("grpo", ledger.step, ledger.to_dict(), reward, wait=wait)\n'
         "    parts.history.sync()\n",
     ),
 }

@@ -1,0 +1,49 @@
+"""Reads a checkpoint back once it is on disk, beside the steps that follow, and says what is wrong.
+
+In one process and one thread, whatever wrote it: as arrays of numpy, past the devices.
+"""
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+
+from learner import fingerprint
+from learner.stored import read_trees
+
+_LOOKS_EVERY_S = 0.05
+
+
+class ReadBack:
+    """One checkpoint at a time."""
+
+    def __init__(self):
+        self._thread = ThreadPoolExecutor(1, "read back")
+        self._closed = threading.Event()
+        self._result: Future[str] | None = None
+
+    def start(self, place: Path, checksum: float) -> None:
+        """`place`: where the checkpoint is to appear; `checksum`: of the arrays it was made of."""
+        self._result = self._thread.submit(self._read, place, checksum)
+
+    def wrong(self) -> str:
+        """What is wrong with it, in words, once it is read; "" when it is what was written."""
+        return self._result.result() if self._result else ""
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.shutdown()
+
+    def _read(self, place: Path, checksum: float) -> str:
+        while not place.exists():  # it appears by rename, when it is complete
+            if self._closed.is_set():
+                return "it never appeared"
+            time.sleep(_LOOKS_EVERY_S)
+        try:
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):
+                found = fingerprint.of_trees(read_trees(place))
+        except Exception as error:  # noqa: BLE001 (Orbax and its stores raise all kinds)
+            return f"{type(error).__name__}: {str(error).strip()[:200]}"
+        return "" if found == checksum else "its arrays have another checksum"
