@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
@@ -77,7 +76,7 @@ class Checkpoints:
         self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None, wait: bool
     ) -> list[str]:
         """Start writing a step: trees of arrays by name, and a record as JSON with their
-        "checksum"; `wait`: until it is on disk and was read back.
+        "checksum"; `wait`: until it is on disk and was read back (by a learner of one process).
 
         What was wrong with the ones that were read back meanwhile, in words: they are set aside.
         Raises InputError when it, or one before, cannot be stored.
@@ -114,8 +113,8 @@ class Checkpoints:
                 ),
                 metrics=metrics,
             )
-        self._unread = step
-        if jax.process_index() == 0:
+        if jax.process_count() == 1:  # what several processes wrote is checked when it is restored
+            self._unread = step
             self._readback.start(self.folder / str(step), record["checksum"])
 
     def _verified(self) -> list[str]:
@@ -126,7 +125,7 @@ class Checkpoints:
             return []
         step, self._unread = self._unread, None
         wrong = self._readback.wrong()
-        if not multihost_utils.broadcast_one_to_all(np.array(bool(wrong))):
+        if not wrong:
             return []
         return [
             f"checkpoint {self.folder / str(step)} was not what had been written when it was read "
