@@ -51,35 +51,11 @@ def main() -> None:
 
 def programs(config, vocabulary: int) -> dict[str, Callable]:
     """Each program, ready to be compiled from shapes."""
-    import jax
-    import numpy as np
-    from jax.sharding import NamedSharding
-
-    from learner.batch import Batch, repeat_prompts
+    from benchmarks.memory import lower_step
     from learner.policy.lean import lowered
     from learner.policy.model import build_model
-    from learner.policy.sharding import ROWS, make_mesh, row_parts
     from learner.policy.slots import shape_of
-    from learner.step import abstract_state, grpo_optimizer, make_grpo_step
 
-    model = build_model(config.model, vocabulary, config.learner.remat)
-    mesh = make_mesh(config.learner)
-    optimizer = grpo_optimizer(config.learner, config.loop.steps)
-    state = abstract_state(model, optimizer, mesh)
-    rows, length = config.trained_groups * config.rollout.group_size, config.rollout.max_new_tokens
-    batch = Batch(
-        prompts=np.zeros((config.trained_groups, config.rollout.max_prompt_tokens), np.int32),
-        prompt_lengths=np.zeros(config.trained_groups, np.int32),
-        completions=np.zeros((rows, length), np.int32),
-        sampled_logprobs=np.zeros((rows, length), np.float32),
-        advantages=np.zeros(rows, np.float32),
-        weights=np.zeros((rows, length), np.float32),
-    )
-    batch = repeat_prompts(batch, row_parts(mesh) * config.learner.micro_batches)
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, ROWS)), batch
-    )
-    step: Any = make_grpo_step(model, config, optimizer)
     shape = shape_of(config.rollout)
 
     def rollout():
@@ -88,7 +64,7 @@ def programs(config, vocabulary: int) -> dict[str, Callable]:
     return {
         "decode": lambda: rollout().decodes[-1],
         "prefill": lambda: rollout().prefills[shape.prompt],
-        "train_step": lambda: step.lower(state, state.params, placed),
+        "train_step": lambda: lower_step(config, vocabulary)[0],
     }
 
 

@@ -6,25 +6,9 @@ files state what they change. Seconds end in `_s`; counts are plain nouns; "" me
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def from_list(value: object) -> object:
-    """TOML has lists, a frozen section has tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __hash__(self) -> int:
-        """Also of a section that holds a dictionary: programs are kept by their configuration."""
-        return hash(self.model_dump_json())
+from configs.section import Count, Section, Share, from_list
 
 
 class RunSection(Section):
@@ -153,17 +137,49 @@ class LoopSection(Section):
 
 
 class GrpoSection(Section):
-    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The objective; docs/objective.md says which settings are which paper's."""
+
+    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
     clip_high: Annotated[float, Field(gt=0)] = 0.2
+    dual_clip: Annotated[float, Field(ge=0)] = 0.0
+    """Bound on the loss of tokens with an advantage below 0, in advantages; 0: none."""
+    ratio: Literal["token", "sequence"] = "token"
+    """Policy to sampling policy, of each token, or their geometric mean over a completion."""
+    surrogate: Literal["clip", "cispo"] = "clip"
+    """Clipped as in PPO, or the clipped ratio as a constant weight on log-probabilities."""
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
+    kl_estimator: Literal["k1", "k2", "k3", "low_var"] = "k2"
+    kl_in: Literal["loss", "reward"] = "loss"
+    """In the loss, weighted by the ratio; or taken off each token's advantage, without gradient."""
+    importance_cap: Annotated[float, Field(ge=0)] = 0.0
+    """The most that a ratio weighs in the KL penalty; 0: unbounded."""
+    baseline: Literal["mean", "leave_one_out"] = "mean"
+    """What rewards are compared with: the mean of their group, or of the other siblings."""
     scale_by_std: bool = True
     """Divide advantages by the standard deviation of their group (GRPO); false: Dr.GRPO."""
-    loss_mean: Literal["token", "sequence"] = "token"
-    """Mean over all trained tokens of the step, or over sequences of their token means."""
+    std_floor: Annotated[float, Field(ge=0)] = 0.0
+    """The least that advantages are divided by: the noise of the judge."""
+    loss_mean: Literal["token", "sequence", "constant"] = "token"
+    """Mean over all trained tokens of the step, over sequences of their token means, or of sums
+    divided by the longest length there may be."""
+    overlong_tokens: Annotated[int, Field(ge=0)] = 0
+    """Completions that come so near to their budget lose reward evenly, 1 at the end; 0: none."""
     widest_groups: Annotated[int, Field(ge=0)] = 0
     """Train only on this many groups of a step, those with the widest rewards; 0: on all."""
     shuffle_rewards: bool = False
     """Control experiment: permute rewards inside each group, so that nothing can be learned."""
+
+    @model_validator(mode="after")
+    def _objective_fits(self):
+        if (self.kl_estimator, self.kl_in) == ("k1", "loss"):
+            raise ValueError(
+                "kl_estimator = k1 with kl_in = loss teaches nothing: the expected gradient of "
+                "log policy - log reference over the policy's own samples is 0. Use k2, whose "
+                "gradient is that of the KL divergence, or kl_in = reward"
+            )
+        if self.dual_clip and self.dual_clip <= 1:
+            raise ValueError(f"dual_clip = {self.dual_clip:g} must be above 1, or 0 for none")
+        return self
 
 
 class LearnerSection(Section):
@@ -176,8 +192,14 @@ class LearnerSection(Section):
     adam_b2: Share = 0.95
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    micro_batches: Count = 1
-    """The step's rows are split into this many parts whose gradients are accumulated."""
+    micro_batch_tokens: Count = 512
+    """Tokens that a device reads at a time; gradients of these parts are accumulated."""
+    sentinel_every: Annotated[int, Field(ge=0)] = 100
+    """Steps between comparisons of the engine's log-probabilities with the learner's; 0: none."""
+    sentinel_band: Annotated[float, Field(gt=0)] = 0.02
+    """Mean difference, in nats a token, above which something is wrong: it is looked for."""
+    sentinel_stops: bool = False
+    """End the run then, instead of a warning."""
     max_skipped: Count = 3
     """Updates in a row that may be skipped because they are not finite, before the run ends."""
     logits_chunk: Count = 512
@@ -257,12 +279,11 @@ class RunConfig(Section):
                 f"eval.samples = {self.eval.samples} does not fit into "
                 f"rollout.slots = {self.rollout.slots}"
             )
-        rows = self.trained_groups * self.rollout.group_size
-        if rows % self.learner.micro_batches:
+        if self.grpo.overlong_tokens > self.rollout.max_new_tokens:
             raise ValueError(
-                f"learner.micro_batches = {self.learner.micro_batches} does not divide the "
-                f"{rows} sequences of a step ({self.trained_groups} groups of "
-                f"{self.rollout.group_size})"
+                f"grpo.overlong_tokens = {self.grpo.overlong_tokens} is above the "
+                f"{self.rollout.max_new_tokens} tokens of rollout.max_reasoning_tokens + "
+                "rollout.max_answer_tokens"
             )
         if self.data.template != "chat" and "{prompt}" not in self.data.template:
             raise ValueError('data.template must contain {prompt}, or be "chat"')

@@ -6,13 +6,13 @@ C = completion length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from cluster.messages import ScoredGroup
 from configs.schema import RunConfig
-from learner.grpo import group_advantages, token_weights
+from learner.grpo import group_advantages, overlong_penalty, token_weights
 
 
 class Batch(NamedTuple):
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     completions: np.ndarray  # [B, C] int32
     sampled_logprobs: np.ndarray  # [B, C] float32
     advantages: np.ndarray  # [B] float32
-    weights: np.ndarray  # [B, C] float32, sum to 1 over the trained tokens
+    weights: np.ndarray  # [B, C] float32: what each trained token counts, 0 for the others
 
 
 class Demonstrations(NamedTuple):
@@ -36,9 +36,6 @@ class Demonstrations(NamedTuple):
     prompt_lengths: np.ndarray  # [B] int32
     completions: np.ndarray  # [B, C] int32
     weights: np.ndarray  # [B, C] float32, sum to 1
-
-
-Rows = TypeVar("Rows", Batch, Demonstrations)
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,10 @@ class StepGroups:
 
 
 def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepGroups:
-    """Advantages of each group, and which groups are trained: the widest, ties in prompt order."""
+    """Advantages of each group, and which groups are trained: the widest, ties in prompt order.
+
+    With `grpo.overlong_tokens` rewards are shaped by length first.
+    """
     rewards_PG = np.array([[v.reward for v in group.verdicts] for group in groups], np.float32)
     valid_PG = np.array([[not v.abstained for v in group.verdicts] for group in groups])
     rewards_PG[~valid_PG] = 0.0
@@ -70,11 +70,19 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
             shuffled_PG[group] = 0.0
             shuffled_PG[group, valid_G] = rng.permutation(rewards_PG[group, valid_G])
         rewards_PG = shuffled_PG
-    spread_P = np.array([_spread(r[v]) for r, v in zip(rewards_PG, valid_PG, strict=True)])
+    shaped_PG = rewards_PG + _overlong(groups, config)
+    spread_P = np.array([_spread(r[v]) for r, v in zip(shaped_PG, valid_PG, strict=True)])
     widest = np.argsort(-spread_P, kind="stable")[: config.trained_groups]
     trained = np.zeros(len(groups), bool)
     trained[widest] = True
-    advantages = group_advantages(rewards_PG, valid_PG, config.grpo.scale_by_std)
+    grpo = config.grpo
+    advantages = group_advantages(
+        shaped_PG,
+        valid_PG,
+        grpo.scale_by_std,
+        leave_one_out=grpo.baseline == "leave_one_out",
+        std_floor=grpo.std_floor,
+    )
     if config.judge.noise:  # what the judge itself varies by is no signal
         ranges_P = [
             np.ptp(r[v]) if v.any() else 0.0 for r, v in zip(rewards_PG, valid_PG, strict=True)
@@ -102,18 +110,12 @@ def build_batch(chosen: StepGroups, config: RunConfig) -> Batch:
     )
 
 
-def repeat_prompts(batch: Rows, parts: int) -> Rows:
-    """The batch with prompts repeated, as seldom as its N divides into `parts`.
-
-    Each part then holds its completions and their prompts; `parts` must divide B.
-    """
-    rows, prompts = len(batch.completions), len(batch.prompts)
-    siblings = rows // prompts
-    shared = next(k for k in range(siblings, 0, -1) if siblings % k == 0 and rows // k % parts == 0)
-    return batch._replace(
-        prompts=np.repeat(batch.prompts, siblings // shared, axis=0),
-        prompt_lengths=np.repeat(batch.prompt_lengths, siblings // shared),
-    )
+def _overlong(groups: Sequence[ScoredGroup], config: RunConfig) -> np.ndarray:
+    """[P, G] float32: shapes the advantages; the reported rewards stay those of the judge."""
+    lengths_PG = np.array([[len(tokens) for tokens in g.rollout.tokens] for g in groups])
+    longest = config.rollout.max_new_tokens
+    penalty_PG = overlong_penalty(lengths_PG, longest, config.grpo.overlong_tokens)
+    return penalty_PG.astype(np.float32)
 
 
 def pad(rows: Sequence[np.ndarray], length: int) -> np.ndarray:

@@ -161,7 +161,7 @@ def _learner_bytes(model: PolicyModel, config: RunConfig, mesh) -> dict[str, int
         "moments": 8 * held,
         "reference": 4 * held,
         "policies": item * held * (config.loop.max_staleness + 1),
-        "gradients": 4 * held * (2 if config.learner.micro_batches > 1 else 1),
+        "gradients": 2 * 4 * held,  # of a micro-batch, and their sum
         "compute copy": item * held,
         "activations": _activation_bytes(model.architecture, config, mesh),
         "logits": 3 * 4 * config.learner.logits_chunk * model.architecture.vocabulary // mesh[2],
@@ -170,10 +170,9 @@ def _learner_bytes(model: PolicyModel, config: RunConfig, mesh) -> dict[str, int
 
 def _activation_bytes(found: Architecture, config: RunConfig, mesh) -> int:
     """What the backward pass of one micro-batch keeps on a device."""
-    data, fsdp, tp = mesh
-    rows = config.trained_groups * config.rollout.group_size / config.learner.micro_batches
+    tp = mesh[2]
     keys = config.rollout.max_prompt_tokens + config.rollout.max_new_tokens
-    tokens = rows / (data * fsdp) * config.rollout.max_new_tokens
+    tokens = config.learner.micro_batch_tokens
     item = _item(config)
     heads = found.heads * found.head_dim + found.kv_heads * found.head_dim
     inner = 2 * item * heads + found.heads * keys * (4 + item) + 4 * item * found.hidden

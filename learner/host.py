@@ -19,13 +19,16 @@ from jax.sharding import PartitionSpec as P
 from configs.errors import InputError
 from configs.schema import RunConfig
 from learner import fingerprint
-from learner.batch import Batch, Demonstrations, repeat_prompts
+from learner.batch import Batch, Demonstrations
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
+from learner.compiles import Compiles
 from learner.ledger import Ledger
+from learner.pack import pack, shape_of
 from learner.policy.folder import is_hugging_face, kaggle_checkpoint
 from learner.policy.model import build_model
 from learner.policy.pretrained import check_room, load_weights
-from learner.policy.sharding import ROWS, check_rows, make_mesh, row_parts
+from learner.policy.sharding import PACKED_ROWS, ROWS, check_rows, make_mesh, place, row_parts
+from learner.sentinel import Sentinel
 from learner.step import (
     TrainState,
     abstract_state,
@@ -56,6 +59,7 @@ class LearnerHost:
         self._policies: dict[int, dict[str, jax.Array]] = {}
         self._checkpoints: dict[str, Checkpoints] = {}
         self._skipped = Skipped(self.folder.parent / "skipped", config.learner.max_skipped)
+        self._compiles, self._sentinel = Compiles(), Sentinel(self.model, config)
         self._damaged: list[str] = []  # checkpoints, as they were found
 
     def coordinator_address(self, ip: str) -> str:
@@ -80,6 +84,7 @@ class LearnerHost:
         learner = self.config.learner
         self.mesh = make_mesh(learner)
         check_rows(self.config, self.mesh)
+        self._packed_shape = shape_of(self.config, self.model, row_parts(self.mesh))
         self._gather = jax.jit(lambda params: params, out_shardings=NamedSharding(self.mesh, P()))
         dtype = self.config.model.compute_dtype
         self._cast = jax.jit(lambda params: jax.tree.map(lambda x: jnp.array(x, dtype), params))
@@ -109,7 +114,7 @@ class LearnerHost:
         """Cold-start steps; returns their losses (nats per token)."""
         losses = []
         for batch in batches:
-            self.state, metrics = self._sft_step(self.state, self._place(batch))
+            self.state, metrics = self._sft_step(self.state, place(batch, self.mesh, ROWS))
             losses.append(metrics["loss"])
         return [float(loss) for loss in jax.device_get(losses)]
 
@@ -125,21 +130,27 @@ class LearnerHost:
         """One optimizer step on the global batch; one that is not finite leaves the state as it is.
 
         Returns its metrics, as "fingerprint" the checksum of the new parameters, as "skipped" 0 or
-        1. Raises RunError after `learner.max_skipped` such steps in a row, and InputError when a
-        checkpoint that is being written cannot be stored.
+        1, as "compiled" the programs that were compiled for it: those of the first step, and none
+        later. Raises RunError after `learner.max_skipped` such steps in a row, and InputError when
+        a checkpoint that is being written cannot be stored.
         """
         for checkpoints in self._checkpoints.values():
             checkpoints.check()
+        self._compiles.taken()
         self._policy(self.version)  # the step takes the memory of the parameters
-        self.state, metrics = self._grpo_step(self.state, self.reference, self._place(batch))
+        rows = place(pack(batch, self._packed_shape), self.mesh, PACKED_ROWS)
+        sampled_by = max(0, self.version - self.config.loop.max_staleness)
+        compared = self._sentinel.check(self.version + 1, sampled_by, self._policies, rows)
+        self.state, metrics = self._grpo_step(self.state, self.reference, rows)
         self.version += 1
         oldest = self.version - self.config.loop.max_staleness
         self._policies = {v: policy for v, policy in self._policies.items() if v >= oldest}
         metrics, lanes = jax.device_get((metrics, self._checksum(self.state.params)))
         names, sound = sorted(self.state.params), metrics.pop("sound")
         skipped = self._skipped.step(self.version, batch, names, sound, dumps=self.rank == 0)
-        values = {name: float(value) for name, value in metrics.items()}
-        return values | {"fingerprint": fingerprint.number(lanes), "skipped": float(skipped)}
+        values = compared | {name: float(value) for name, value in metrics.items()}
+        values |= {"fingerprint": fingerprint.number(lanes), "skipped": float(skipped)}
+        return values | {"compiled": float(self._compiles.taken())}
 
     def export(self, version: int) -> dict[str, np.ndarray] | None:
         """A version of the policy for the rollout actors: whole, in compute dtype, from rank 0.
@@ -271,17 +282,6 @@ class LearnerHost:
                 self.folder / phase, section.keep_last, keep_best
             )
         return self._checkpoints[phase]
-
-    def _place(self, batch):
-        """Split the rows over the slice; a host uploads only those of its own devices."""
-        parts = row_parts(self.mesh)
-        if isinstance(batch, Batch):
-            parts *= self.config.learner.micro_batches
-        batch = repeat_prompts(batch, parts)
-        sharding = NamedSharding(self.mesh, ROWS)
-        return jax.tree.map(
-            lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), batch
-        )
 
     def _whole(self, params: dict[str, jax.Array]) -> dict[str, np.ndarray] | None:
         gathered = self._gather(params)  # a collective: every process takes part

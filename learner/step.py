@@ -15,9 +15,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from optax import contrib
 
 from configs.schema import LearnerSection, RunConfig, SftSection
-from learner.batch import Batch, Demonstrations
-from learner.grpo import grpo_loss
-from learner.policy.logprobs import completion_logprobs
+from learner.batch import Demonstrations
+from learner.grpo import Objective, grpo_loss
+from learner.pack import Packed
+from learner.policy.logprobs import completion_logprobs, packed_logprobs
 from learner.policy.model import Params, PolicyModel
 
 
@@ -120,65 +121,73 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 
 @cache
 def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
-    """(state, reference params, Batch) -> (state, metrics).
+    """(state, reference params, Packed) -> (state, metrics).
 
     A step that is not finite changes nothing: "sound" [parameters, by name] says where it is.
 
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
-    so the number of micro-batches does not change the objective. It must divide the number of
-    prompts in the batch.
+    so how completions were packed does not change the objective.
     """
-    grpo, learner = config.grpo, config.learner
+    objective = Objective(*(getattr(config.grpo, name) for name in Objective._fields))
     logprobs_of = partial(
-        completion_logprobs,
+        packed_logprobs,
         model,
         temperature=config.rollout.temperature,
-        chunk=learner.logits_chunk,
+        chunk=config.learner.logits_chunk,
     )
 
-    def loss_of(params: Params, reference: Params, rows: Batch):
-        reference_logprobs_BC = jax.lax.stop_gradient(logprobs_of(reference, rows)[0])
-        logprobs_BC, entropy_BC = logprobs_of(params, rows)
+    def loss_of(params: Params, reference: Params, rows: Packed):
+        reference_logprobs_RL = jax.lax.stop_gradient(logprobs_of(reference, rows)[0])
+        logprobs_RL, entropy_RL = logprobs_of(params, rows)
         sums = grpo_loss(
-            logprobs_BC,
+            logprobs_RL,
             rows.sampled_logprobs,
-            reference_logprobs_BC,
+            reference_logprobs_RL,
             rows.advantages,
             rows.weights,
-            clip=(grpo.clip_low, grpo.clip_high),
-            kl_coefficient=grpo.kl_coefficient,
+            rows.completions,
+            objective,
         )
-        return sums.loss, (sums, jnp.sum(rows.weights * entropy_BC))
+        return sums.loss, (sums, jnp.sum(rows.weights * entropy_RL))
 
-    def step(state: TrainState, reference: Params, batch: Batch):
+    def step(state: TrainState, reference: Params, batch: Packed):
         gradient = jax.grad(loss_of, has_aux=True)
         grads, (sums, entropy) = _accumulate(
-            lambda rows: gradient(state.params, reference, rows), batch, learner.micro_batches
+            lambda rows: gradient(state.params, reference, rows), batch
         )
         # one norm that is not finite would spread to all parameters by the clipping
         sound = jnp.stack([jnp.isfinite(jnp.sum(g * g)) for _, g in sorted(grads.items())])
         sound &= jnp.isfinite(sums.loss)
         updated = _apply(optimizer, state, grads)
         state = jax.tree.map(lambda new, old: jnp.where(sound.all(), new, old), updated, state)
-        metrics = dict(sums._asdict(), entropy=entropy, grad_norm=optax.global_norm(grads))
-        return state, metrics | {"sound": sound}
+        # 1, but for grpo.loss_mean = "constant", and 0 where nothing has a verdict
+        weight = jnp.sum(batch.weights).clip(1e-9)
+        means = {name: value / weight for name, value in sums._asdict().items()}
+        metrics = means | {"loss": sums.loss, "ratio_max": sums.ratio_max}
+        metrics |= {"entropy": entropy / weight, "grad_norm": optax.global_norm(grads)}
+        return state, metrics | {"sound": sound, "fill": _fill(batch)}
 
     return jax.jit(step, donate_argnums=0)
 
 
-def _accumulate(gradient_of: Callable, batch: Batch, parts: int):
-    if parts == 1:
-        return gradient_of(batch)
-    prompts = batch.prompts.shape[0]
+def _accumulate(gradient_of: Callable, batch: Packed):
+    """Gradients and sums over the micro-batches that hold anything."""
 
-    def split(x):
-        # prompt n goes to part n % parts, so that every device keeps its share of each part
-        rows = x.reshape(prompts // parts, parts, x.shape[0] // prompts, *x.shape[1:])
-        return jnp.swapaxes(rows, 0, 1).reshape(parts, x.shape[0] // parts, *x.shape[1:])
+    def add(number, before):
+        here = gradient_of(batch.micro_batch(number))
+        grads, (sums, entropy) = jax.tree.map(jnp.add, before, here)
+        highest = jnp.maximum(before[1][0].ratio_max, here[1][0].ratio_max)
+        return grads, (sums._replace(ratio_max=highest), entropy)
 
-    grads, (sums, entropy) = jax.lax.map(gradient_of, jax.tree.map(split, batch))
-    grads, totals, entropy = jax.tree.map(lambda x: x.sum(0), (grads, sums, entropy))
-    return grads, (totals._replace(ratio_max=sums.ratio_max.max()), entropy)
+    shapes = jax.eval_shape(gradient_of, jax.eval_shape(lambda: batch.micro_batch(0)))
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.fori_loop(0, batch.count, add, start)
+
+
+def _fill(batch: Packed) -> jax.Array:
+    """The share of the slots read that hold a token."""
+    _, rows, length = batch.tokens.shape
+    return jnp.sum(batch.prompts > 0) / (batch.count * rows * length).clip(1)
 
 
 def _apply(optimizer, state: TrainState, grads: Params) -> TrainState:

@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from actors.rewards.asking import PLACEHOLDER, PLACEHOLDERS, REQUIRED, Criterion, Template
 from actors.rewards.criteria import RULES
 from configs.errors import InputError, nearest, problem, read_toml
-from configs.schema import Section, Share, from_list
+from configs.section import Section, Share, from_list
 
 SHIPPED = Path(__file__).parent / "rubrics"
 SHAPING = ("missing_tags", "repetition", "length_bonus")

@@ -6,7 +6,8 @@ than the published models, or not at all, and that are therefore done outside of
 - sliding windows are applied by position (Tunix reads a place in the cache as a position),
 - rotary angles are those of the architecture (Tunix's Llama3 has 1e6 as its only base, and none of
   them scales as Llama 3.1 does), computed once for all layers of a kind,
-- the einsums of attention can run through `matmul.py`, whose gradients are fast on a CPU.
+- the einsums of attention can run through `matmul.py`, whose gradients are fast on a CPU, and
+  Gemma2's attention without a cache through `attention.py`.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from tunix.models.qwen2 import model as qwen2
 from tunix.models.qwen3 import model as qwen3
 
 from learner.policy.architecture import Architecture
+from learner.policy.attention import attend
 from learner.policy.matmul import einsum_product, linear_product
 
 Angles = tuple[jax.Array, jax.Array]  # sin and cos [B, T, head_dim / 2] float32
@@ -71,12 +73,15 @@ def run_layer(layer: Any, x_BTD, positions_BT, angles: dict[tuple, Angles], cach
     return layer(x_BTD, positions_BT if rates is None else angles[rates], cache, mask_BTS)
 
 
-def project(module: Any, hidden: jax.Array) -> jax.Array:
-    """[..., D] -> [..., V] float32, after the final soft-cap where the family has one."""
+def projection(module: Any) -> jax.Array:
+    """[D, V]: what turns a state into scores of the vocabulary."""
     if hasattr(module, "lm_head"):
-        weight_DV = module.lm_head.w.get_value()
-    else:
-        weight_DV = module.embedder.input_embedding.get_value().T
+        return module.lm_head.w.get_value()
+    return module.embedder.input_embedding.get_value().T
+
+
+def project(module: Any, hidden: jax.Array, weight_DV: jax.Array) -> jax.Array:
+    """[..., D] -> [..., V] float32, after the final soft-cap where the family has one."""
     values = jnp.dot(hidden, weight_DV, preferred_element_type=jnp.float32)
     cap = getattr(module, "final_logits_softcap", None)
     return values if cap is None else jnp.tanh(values / cap) * cap
@@ -179,6 +184,22 @@ def _einsum_call(self: Any, x: jax.Array) -> jax.Array:
     return jnp.einsum(self.einsum_str, x, weight) if flat is None else flat
 
 
+_gemma_attention = gemma.Attention.block
+
+
+def _attention(self: Any, x, segment_pos, cache, attn_mask):
+    """Gemma2's without a cache, as in the update: as plain batched products."""
+    windowed = self.attn_type != gemma.AttentionType.GLOBAL  # of a module that is not prepared
+    if cache is not None or windowed or self.use_qkv_einsum:
+        return _gemma_attention(self, x, segment_pos, cache, attn_mask)
+    keys, values = self.kv_einsum(x)
+    queries = gemma.apply_rope(self.q_einsum(x), segment_pos, head_dim=self.head_dim)
+    keys = gemma.apply_rope(keys, segment_pos, head_dim=self.head_dim)
+    queries = queries * self.head_dim**-0.5
+    read = attend(queries, keys, values, attn_mask, self.attn_logits_soft_cap)
+    return None, self.attn_vec_einsum(read)
+
+
 def _rotate(inputs_BTNH: jax.Array, angles: Angles, **_: Any) -> jax.Array:
     """In the place of Tunix's `apply_rope`, which computes angles from positions."""
     sin, cos = (part[..., None, :] for part in angles)
@@ -195,6 +216,7 @@ def _rotate_by(inputs_BTNH: jax.Array, sin: jax.Array, cos: jax.Array) -> jax.Ar
 # none for angles
 for _einsum in _EINSUMS:
     _einsum.__call__ = _einsum_call  # pyrefly: ignore
+gemma.Attention.block = _attention  # pyrefly: ignore
 for _library in (gemma3, llama3, qwen3):
     _library.apply_rope = _rotate  # pyrefly: ignore
 qwen2.apply_rotary_embedding = _rotate_by  # pyrefly: ignore

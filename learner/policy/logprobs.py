@@ -6,13 +6,18 @@ Tokens are projected onto the vocabulary in chunks that are recomputed for the g
 `chunk` rows of logits exist at one time (a chunk that holds all is not recomputed). Soft-cap and
 temperature are applied inside the chunk, the log-sum-exp is float32.
 
+The update reads packed rows (`learner/pack.py`), the cold start a row for each demonstration.
+
 N = prompts, P = prompt length, B = completions, C = completion length, S = P + C - 1, D = width,
-V = vocabulary.
+V = vocabulary, R = packed rows, L = their slots, W = those of a chunk.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from learner.policy.families import projection
 from learner.policy.model import Cache, PolicyModel, hidden_states, logits, prompt_states
 
 
@@ -88,3 +93,103 @@ def chunked_logprobs(
         logprobs.reshape(-1)[:count].reshape(shape),
         entropy.reshape(-1)[:count].reshape(shape),
     )
+
+
+def packed_logprobs(
+    model: PolicyModel, params, rows, temperature: float, chunk: int, capped: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probability and entropy [R, L] (nats, the latter without gradient) of `rows.targets`.
+
+    `rows`: one micro-batch of `learner.pack.Packed`. Slots behind the scored ones get 0, or a value
+    that means nothing: mask it. Without `capped` scores are not soft-capped, whatever the model.
+    """
+    module = model.bind(params, for_gradient=True)
+    if not capped:
+        module.final_logits_softcap = None
+    same_prompt_RLL = rows.prompts[:, :, None] == rows.prompts[:, None]
+    same_RLL = rows.completions[:, :, None] == rows.completions[:, None]
+    of_prompt_R1L = (rows.completions == 0)[:, None]
+    earlier_RLL = rows.positions[:, :, None] >= rows.positions[:, None]
+    seen_RLL = same_prompt_RLL & (same_RLL | of_prompt_R1L) & earlier_RLL
+    hidden_RLD, _ = hidden_states(
+        module, rows.tokens, rows.positions, seen_RLL, None, rows.positions
+    )
+    count, length = rows.targets.shape
+    width = min(max(1, chunk // count), length)
+
+    def scores_of(hidden_RWD, weight_DV):
+        return logits(module, hidden_RWD, weight_DV) / temperature
+
+    return _scored(scores_of, width, hidden_RLD, projection(module), rows.targets, rows.scored)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _scored(scores_of, width: int, hidden_RLD, weight_DV, targets_RL, scored):
+    """Log-probability and entropy of the first `scored` slots, `width` of each row at a time.
+
+    How many chunks are read is data, not shape. The gradient reads them once more: their scores
+    were not kept.
+    """
+    return _read(scores_of, width, hidden_RLD, weight_DV, targets_RL, scored)[:2]
+
+
+def _read(scores_of, width: int, hidden_RLD, weight_DV, targets_RL, scored):
+    """The same, and the log-sum-exp."""
+    length = targets_RL.shape[1]
+    hidden_RLD, targets_RL = _padded(hidden_RLD, width), _padded(targets_RL, width)
+
+    def read(number, values):
+        hidden_RWD, targets_RW = (_slots(x, number, width) for x in (hidden_RLD, targets_RL))
+        scores_RWV = scores_of(hidden_RWD, weight_DV)
+        total_RW = jax.nn.logsumexp(scores_RWV, axis=-1)
+        # a sum over a mask, not a gather, which needs all of the vocabulary in one place
+        chosen_RW = jnp.sum(jnp.where(_is(targets_RW, scores_RWV), scores_RWV, 0.0), axis=-1)
+        mean_score_RW = jnp.sum(jnp.exp(scores_RWV - total_RW[..., None]) * scores_RWV, axis=-1)
+        parts = (chosen_RW - total_RW, total_RW - mean_score_RW, total_RW)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(value, part, number * width, 1)
+            for value, part in zip(values, parts, strict=True)
+        )
+
+    start = (jnp.zeros(targets_RL.shape, jnp.float32),) * 3
+    values = jax.lax.fori_loop(0, -(-scored // width), read, start)
+    return tuple(value[:, :length] for value in values)
+
+
+def _scored_forward(scores_of, width, *arguments):
+    *values, total_RL = _read(scores_of, width, *arguments)
+    return tuple(values), (*arguments, total_RL)
+
+
+def _scored_backward(scores_of, width, saved, gradients):
+    hidden_RLD, weight_DV, targets_RL, scored, total_RL = saved
+    by_slot = [_padded(x, width) for x in (hidden_RLD, targets_RL, total_RL, gradients[0])]
+
+    def read(number, sums):
+        hidden_RWD, targets_RW, total_RW, gradient_RW = (_slots(x, number, width) for x in by_slot)
+        scores_RWV, pull = jax.vjp(scores_of, hidden_RWD, weight_DV)
+        probs_RWV = jnp.exp(scores_RWV - total_RW[..., None])
+        change_RWV = _is(targets_RW, scores_RWV) - probs_RWV
+        of_hidden, of_weight = pull(gradient_RW[..., None] * change_RWV)
+        of_hidden = jax.lax.dynamic_update_slice_in_dim(sums[0], of_hidden, number * width, 1)
+        return of_hidden, sums[1] + of_weight
+
+    start = (jnp.zeros_like(by_slot[0]), jnp.zeros(weight_DV.shape, jnp.float32))
+    of_hidden, of_weight = jax.lax.fori_loop(0, -(-scored // width), read, start)
+    length = targets_RL.shape[1]
+    return of_hidden[:, :length], of_weight.astype(weight_DV.dtype), None, None
+
+
+_scored.defvjp(_scored_forward, _scored_backward)
+
+
+def _is(targets_RW: jax.Array, scores_RWV: jax.Array) -> jax.Array:
+    return jnp.arange(scores_RWV.shape[-1]) == targets_RW[..., None]
+
+
+def _padded(x: jax.Array, width: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % width)) + ((0, 0),) * (x.ndim - 2))
+
+
+def _slots(x: jax.Array, number, width: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(x, number * width, width, 1)

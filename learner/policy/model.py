@@ -19,7 +19,15 @@ from jax.sharding import PartitionSpec
 
 from configs.schema import ModelSection
 from learner.policy.architecture import Architecture, architecture_of
-from learner.policy.families import angles_of, make_module, prepare, project, run_layer, window_of
+from learner.policy.families import (
+    angles_of,
+    make_module,
+    prepare,
+    project,
+    projection,
+    run_layer,
+    window_of,
+)
 
 Params = dict[str, Any]  # name -> array: jax, numpy or abstract
 Cache = dict[str, Any]  # layer name -> {"k", "v"}
@@ -118,13 +126,14 @@ def hidden_states(
     tokens_BT: jax.Array,
     positions_BT: jax.Array,
     mask_BTS: jax.Array,
-    cache: Cache,
+    cache: Cache | None,
     key_positions_BS: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache]:
     """[B, T, D] after the final norm, and the cache with the new keys and values.
 
     They are written behind the cache's `end_index`, the same in every row. `mask_BTS` says which
-    entries of the cache a token may see; the windows of local layers are applied here.
+    entries of the cache a token may see; the windows of local layers are applied here. Without a
+    cache the tokens see each other, and S = T.
     `key_positions_BS`: the positions at which entries stand, if not in the order of the cache.
     The module's own call would also project every position onto the vocabulary.
     """
@@ -140,7 +149,7 @@ def hidden_states(
         if window is not None and window < mask_BTS.shape[-1]:
             seen_BTS = mask_BTS & (distance_BTS < window)
         new_cache[name], x_BTD = run_layer(
-            layer, x_BTD, positions_BT, angles, cache[name], seen_BTS
+            layer, x_BTD, positions_BT, angles, cache and cache[name], seen_BTS
         )
     return module.final_norm(x_BTD), new_cache
 
@@ -164,9 +173,9 @@ def prompt_states(
     return hidden_states(module, prompts_NP, positions_NP, mask_NPP, cache)
 
 
-def logits(module: Any, hidden: jax.Array) -> jax.Array:
-    """[..., D] -> [..., V] float32, after the final soft-cap."""
-    return project(module, hidden)
+def logits(module: Any, hidden: jax.Array, weight_DV: jax.Array | None = None) -> jax.Array:
+    """[..., D] -> [..., V] float32, after the final soft-cap. `weight_DV`: the module's own."""
+    return project(module, hidden, projection(module) if weight_DV is None else weight_DV)
 
 
 def empty_cache(model: PolicyModel, rows: int, length: int) -> Cache:

@@ -1,13 +1,15 @@
 """The device mesh and where arrays lie on it."""
 
 import jax
-from jax.sharding import AxisType, Mesh
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from configs.errors import InputError
 from configs.schema import LearnerSection, RunConfig
 
 ROWS = P(("data", "fsdp"))  # a batch is split over both; tensor-parallel devices see the same rows
+PACKED_ROWS = P(None, ("data", "fsdp"))  # the same, of every micro-batch
 
 
 def mesh_shape(section: LearnerSection, devices: int) -> dict[str, int]:
@@ -39,18 +41,24 @@ def row_parts(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def place(rows, mesh: Mesh, spec: P):
+    """A tree of numpy arrays on the mesh; those with fewer axes than `spec` go everywhere.
+
+    A host uploads only the rows of its own devices.
+    """
+
+    def placed(x: np.ndarray) -> jax.Array:
+        sharding = NamedSharding(mesh, spec if x.ndim >= len(spec) else P())
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(placed, rows)
+
+
 def check_rows(config: RunConfig, mesh: Mesh) -> None:
-    """Raises InputError when a batch does not divide over the mesh."""
-    counts = {
-        "loop.groups_per_step x rollout.group_size / learner.micro_batches": (
-            config.trained_groups * config.rollout.group_size // config.learner.micro_batches
-        ),
-    }
-    if config.sft.steps:
-        counts["sft.batch_size"] = config.sft.batch_size
-    for name, rows in counts.items():
-        if rows % row_parts(mesh):
-            raise InputError(
-                f"{name} gives {rows} rows, which {row_parts(mesh)} devices of the learner cannot "
-                "share equally; change it or the number of hosts"
-            )
+    """Raises InputError when a batch of the cold start does not divide over the mesh."""
+    rows = config.sft.batch_size
+    if config.sft.steps and rows % row_parts(mesh):
+        raise InputError(
+            f"sft.batch_size gives {rows} rows, which {row_parts(mesh)} devices of the learner "
+            "cannot share equally; change it or the number of hosts"
+        )

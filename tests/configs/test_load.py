@@ -24,7 +24,6 @@ def test_the_paper_is_followed_exactly():
     config = load(CONFIGS / "gemma2_2b_v5e8.toml")
     assert config.model.preset == "gemma2_2b"
     assert (config.loop.groups_per_step, config.rollout.group_size) == (4, 4)
-    assert config.learner.micro_batches == 4  # batches of 4, accumulated to 16
     assert config.trained_groups * config.rollout.group_size == 16
     assert config.learner.learning_rate == 1e-5 and config.learner.warmup_steps > 0
     assert config.loop.steps == 2000
@@ -71,7 +70,9 @@ def test_overrides_win_over_the_file():
         ("=3", "'=3' is no setting"),
         ("judge.rubrik=paper", "did you mean judge.rubric?"),
         ("rollout.slots=4", "[rollout] slots = 4 cannot hold one group of group_size = 8"),
-        ("learner.micro_batches=5", "learner.micro_batches = 5 does not divide the 64 sequences"),
+        ("grpo.kl_estimator=k1", "kl_estimator = k1 with kl_in = loss teaches nothing"),
+        ("grpo.dual_clip=0.5", "dual_clip = 0.5 must be above 1, or 0 for none"),
+        ("grpo.overlong_tokens=99", "grpo.overlong_tokens = 99 is above the 16 tokens"),
         ("grpo.widest_groups=99", "grpo.widest_groups = 99 is above loop.groups_per_step = 16"),
         ("data.template=hello", "data.template must contain"),
     ],

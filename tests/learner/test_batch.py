@@ -1,9 +1,8 @@
 """From scored groups to arrays, by hand."""
 
 import numpy as np
-import pytest
 
-from learner.batch import build_batch, pad, repeat_prompts, select
+from learner.batch import build_batch, pad, select
 from tests.learner.conftest import make_config, make_group
 
 FLAT, NARROW, WIDE = [0.5] * 4, [0.5, 0.5, 0.5, 0.6], [0.0, 1.0, 0.0, 1.0]
@@ -70,19 +69,6 @@ def test_the_mean_reward_is_that_of_the_completions_that_have_one():
     assert select(groups, config, 1).mean_reward == 0.5  # (1.5 + 2) / 7
     none = [make_group(n, WIDE, abstained=(0, 1, 2, 3)) for n in range(2)]
     assert np.isnan(select(none, config, 1).mean_reward)
-
-
-@pytest.mark.parametrize(("parts", "rows"), [(1, 3), (3, 3), (2, 6), (4, 12), (6, 6), (12, 12)])
-def test_prompts_are_repeated_as_seldom_as_the_parts_allow(parts, rows):
-    config = make_config(loop={"groups_per_step": 3})
-    batch = build_batch(select([make_group(n, WIDE) for n in range(3)], config, 1), config)
-    spread = repeat_prompts(batch, parts)
-    assert len(spread.prompts) == len(spread.prompt_lengths) == rows
-    for whole, part in ((batch, spread), (batch.prompt_lengths, spread.prompt_lengths)):
-        whole, part = (getattr(x, "prompts", x) for x in (whole, part))
-        ours, theirs = (np.repeat(x, 12 // len(x), axis=0) for x in (whole, part))
-        np.testing.assert_array_equal(ours, theirs)  # every completion has the prompt it had
-    np.testing.assert_array_equal(spread.completions, batch.completions)
 
 
 def test_padding():

@@ -7,9 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learner.grpo import group_advantages, grpo_loss, token_weights
+from learner.grpo import (
+    Objective,
+    group_advantages,
+    grpo_loss,
+    kl_estimate,
+    overlong_penalty,
+    surrogate,
+    token_weights,
+)
 
-LOSS = jax.jit(grpo_loss, static_argnames=("clip", "kl_coefficient"))
+LOSS = jax.jit(grpo_loss, static_argnames="objective")
+ROWS_8 = np.ones((8, 7), np.int32)  # a row is a completion
+
+
+def loss_on_oracle(loss_mean="token", new=None, old=None, **objective):
+    z = oracle()
+    return LOSS(
+        z.new if new is None else new,
+        z.old if old is None else old,
+        z.ref,
+        z.advantages[:, None],
+        token_weights(z.mask, loss_mean),
+        ROWS_8,
+        objective=Objective(**objective),
+    )
 
 
 def oracle():
@@ -58,46 +80,54 @@ def test_token_weights_sum_to_one():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "advantage", "objective"),
+    ("ratio", "advantage", "expected"),
     [(2.0, 1.0, 1.2), (2.0, -1.0, -2.0), (0.5, 1.0, 0.5), (0.5, -1.0, -0.8)],
     ids=["gain capped", "loss kept", "drop kept", "drop capped"],
 )
-def test_clipping_is_pessimistic(ratio, advantage, objective):
-    sums = LOSS(
-        jnp.full((1, 1), jnp.log(ratio)),
-        jnp.zeros((1, 1)),
-        jnp.zeros((1, 1)),
-        jnp.array([advantage]),
-        jnp.ones((1, 1)),
-        clip=(0.2, 0.2),
-        kl_coefficient=0.0,
-    )
-    np.testing.assert_allclose(sums.loss, -objective, rtol=1e-6)
+def test_clipping_is_pessimistic(ratio, advantage, expected):
+    one = np.ones((1, 1), np.float32)
+    ratios = (np.log(ratio) * one, 0 * one, 0 * one)
+    rest = (advantage * one, one, np.ones((1, 1), np.int32))
+    sums = LOSS(*ratios, *rest, objective=Objective())
+    np.testing.assert_allclose(sums.loss, -expected, rtol=1e-6)
     assert float(sums.clipped_high) == (ratio == 2.0 and advantage > 0)
     assert float(sums.clipped_low) == (ratio == 0.5 and advantage < 0)
 
 
-@pytest.mark.parametrize(("loss_mean", "expected"), [("sequence", 0.062082), ("token", -0.077170)])
-def test_loss_equals_trl_and_verl(loss_mean, expected):
+def test_the_dual_clip_bounds_what_a_bad_token_costs():
+    objective = Objective(dual_clip=3.0)
+    ratios, minus = jnp.array([2.0, 5.0]), -jnp.ones(2)
+    np.testing.assert_allclose(surrogate(ratios, ratios, minus, objective), [-2, -3])
+    np.testing.assert_allclose(surrogate(ratios, ratios, -minus, objective), [1.2, 1.2])
+
+
+# the values of TRL 1.16 ("grpo", "bnpo", "dr_grpo") and verl (..., "seq-mean-token-sum-norm")
+@pytest.mark.parametrize(
+    ("loss_mean", "alone", "with_kl"),
+    [
+        ("sequence", 0.062082, 0.064285),
+        ("token", -0.077170, -0.074810),
+        ("constant", -0.048231, -0.046756),
+    ],
+)
+def test_loss_equals_trl_and_verl(loss_mean, alone, with_kl):
+    np.testing.assert_allclose(loss_on_oracle(loss_mean).loss, alone, atol=2e-6)
+    # theirs is not weighted by the ratio; on-policy ours is 1
     z = oracle()
-    weights = token_weights(z.mask, loss_mean)
-    sums = LOSS(z.new, z.old, z.ref, z.advantages, weights, clip=(0.2, 0.2), kl_coefficient=0.0)
-    np.testing.assert_allclose(sums.loss, expected, atol=2e-6)
+    kl = {"kl_coefficient": 0.04, "kl_estimator": "k3"}
+    plain, penalised = (loss_on_oracle(loss_mean, old=z.new, **o).loss for o in ({}, kl))
+    np.testing.assert_allclose(penalised - plain, with_kl - alone, atol=2e-6)
+    low_var = loss_on_oracle(loss_mean, old=z.new, **(kl | {"kl_estimator": "low_var"})).loss
+    np.testing.assert_allclose(low_var, penalised, rtol=1e-6)  # verl's bounds are far away here
 
 
 def test_reported_kl_equals_the_k3_of_trl():
-    z = oracle()
-    weights = token_weights(z.mask, "token")
-    # on-policy the ratio is 1: what TRL's loss gains by beta = 0.04 is 0.04 x the mean k3
-    sums = LOSS(z.new, z.new, z.ref, z.advantages, weights, clip=(0.2, 0.2), kl_coefficient=0.0)
-    np.testing.assert_allclose(sums.kl, (0.077170 - 0.074810) / 0.04, atol=1e-4)
+    # what TRL's loss gains by beta = 0.04 is 0.04 x the mean k3
+    kl = loss_on_oracle(old=oracle().new).kl
+    np.testing.assert_allclose(kl, (0.077170 - 0.074810) / 0.04, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("loss_mean", "tunix_mode"),
-    [("sequence", "sequence-mean-token-mean"), ("token", "token-mean")],
-)
-def test_gradient_equals_tunix(loss_mean, tunix_mode, monkeypatch):
+def tunix_gradient(tunix_mode, monkeypatch, **algorithm):
     from flax import nnx
     from tunix.rl import algo_core, common
 
@@ -111,18 +141,18 @@ def test_gradient_equals_tunix(loss_mean, tunix_mode, monkeypatch):
         return nnx.merge(graph, state).logprobs.get_value(), jnp.zeros((8, 7, 4))
 
     monkeypatch.setattr(common, "compute_per_token_logps", given)
-    algorithm = types.SimpleNamespace(
-        beta=0.0,
-        epsilon=0.2,
-        epsilon_high=0.2,
-        epsilon_c=None,
-        loss_algo="grpo",
-        loss_agg_mode=tunix_mode,
-        temperature=1.0,
-        kl_loss_mode="low_var_kl",
-        kl_clamp_value=None,
-        force_compute_kl=False,
-    )
+    defaults = {
+        "beta": 0.0,
+        "epsilon": 0.2,
+        "epsilon_high": 0.2,
+        "epsilon_c": None,
+        "loss_algo": "grpo",
+        "loss_agg_mode": tunix_mode,
+        "temperature": 1.0,
+        "kl_loss_mode": "low_var_kl",
+        "kl_clamp_value": None,
+        "force_compute_kl": False,
+    }
     example = common.TrainExample(
         prompt_ids=jnp.zeros((8, 1), jnp.int32),
         prompt_mask=jnp.ones((8, 1), jnp.int32),
@@ -132,45 +162,167 @@ def test_gradient_equals_tunix(loss_mean, tunix_mode, monkeypatch):
         ref_per_token_logps=None,
         old_per_token_logps=jnp.asarray(z.old),
     )
-    theirs = nnx.grad(
-        lambda m: algo_core.grpo_loss_fn(m, example, algorithm, pad_id=0, eos_id=1), has_aux=True
+    settings = types.SimpleNamespace(**(defaults | algorithm))
+    return nnx.grad(
+        lambda m: algo_core.grpo_loss_fn(m, example, settings, pad_id=0, eos_id=1), has_aux=True
     )(GivenLogprobs())[0].logprobs.get_value()
-    weights = token_weights(z.mask, loss_mean)
-    ours = jax.grad(
-        lambda new: (
-            grpo_loss(
-                new, z.old, z.ref, z.advantages, weights, clip=(0.2, 0.2), kl_coefficient=0.0
-            ).loss
-        )
-    )(jnp.asarray(z.new))
+
+
+@pytest.mark.parametrize(
+    ("loss_mean", "tunix_mode", "objective", "algorithm"),
+    [
+        ("sequence", "sequence-mean-token-mean", {}, {}),
+        ("token", "token-mean", {}, {}),
+        ("token", "token-mean", {"clip_high": 0.28}, {"epsilon_high": 0.28}),
+        ("token", "token-mean", {"dual_clip": 1.1}, {"epsilon_c": 1.1}),
+        (
+            "sequence",
+            "sequence-mean-token-mean",
+            {"ratio": "sequence", "clip_low": 0.02, "clip_high": 0.05},
+            {"loss_algo": "gspo-token", "epsilon": 0.02, "epsilon_high": 0.05},
+        ),
+    ],
+    ids=["grpo", "token mean", "clip higher", "dual clip", "gspo"],
+)
+def test_gradient_equals_tunix(loss_mean, tunix_mode, objective, algorithm, monkeypatch):
+    theirs = tunix_gradient(tunix_mode, monkeypatch, **algorithm)
+    ours = jax.grad(lambda new: loss_on_oracle(loss_mean, new=new, **objective).loss)
     assert float(jnp.abs(theirs).sum()) > 0.1
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_allclose(ours(jnp.asarray(oracle().new)), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("off_policy", [False, True])
-def test_expected_gradient_of_the_penalty_is_that_of_kl(off_policy):
-    """Exact expectation over a 5-way softmax; k1 in the loss would give 0 in every coordinate."""
+def test_cispo_is_a_truncated_weight_on_the_log_probability():
+    """TRL's formula: -clamp(ratio, max).detach() x advantage x log-probability."""
+    z = oracle()
+    weights = token_weights(z.mask, "token")
+    ratio = np.exp(z.new - z.old).clip(0.0, 1.1)
+    gradient = jax.grad(
+        lambda new: loss_on_oracle(new=new, surrogate="cispo", clip_low=1.0, clip_high=0.1).loss
+    )(jnp.asarray(z.new))
+    np.testing.assert_allclose(gradient, -weights * ratio * z.advantages[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"ratio": "sequence", "clip_low": 0.02, "clip_high": 0.05},
+        {"dual_clip": 1.1, "clip_high": 0.28},
+        {"kl_in": "reward", "kl_coefficient": 0.5, "kl_estimator": "k1"},
+    ],
+    ids=str,
+)
+def test_gradients_by_finite_differences(objective):
+    """Of losses in which nothing is held constant."""
+    z = oracle()
+    rng = np.random.default_rng(2)
+    direction = rng.normal(size=z.new.shape).astype(np.float32)
+
+    def along(step):
+        return loss_on_oracle("sequence", new=z.new + step * direction, **objective).loss
+
+    exact = jax.jvp(along, (0.0,), (1.0,))[1]
+    assert abs(float(exact)) > 1e-3
+    np.testing.assert_allclose((along(1e-3) - along(-1e-3)) / 2e-3, exact, rtol=2e-2)
+
+
+def test_a_packed_row_is_its_completions():
+    """GSPO's ratio is of a completion, whatever else lies in the row."""
+    z = oracle()
+    weights = token_weights(z.mask, "sequence")
+    together = [
+        np.asarray(x).reshape(4, 14)
+        for x in (z.new, z.old, z.ref, np.repeat(z.advantages[:, None], 7, 1), weights)
+    ]
+    numbers = np.repeat([[1, 2]], 4, axis=0).repeat(7, axis=1)
+    objective = Objective(ratio="sequence", kl_coefficient=0.1)
+    packed = LOSS(*together, numbers, objective=objective)
+    alone = loss_on_oracle("sequence", ratio="sequence", kl_coefficient=0.1)
+    for name, value in alone._asdict().items():
+        np.testing.assert_allclose(getattr(packed, name), value, rtol=1e-5, err_msg=name)
+
+
+def expectation(scores, sampler, reference, **objective):
+    """The loss over a 5-way softmax: each outcome is a completion of one token, weighted by how
+    often it is sampled."""
+    one = np.ones((5, 1), np.int32)
+    columns = [x[:, None] for x in (jax.nn.log_softmax(scores), sampler, reference)]
+    weights = jnp.exp(sampler)[:, None]
+    settings = Objective(kl_coefficient=1.0, **objective)
+    return grpo_loss(*columns, jnp.zeros((5, 1)), weights, one, settings).loss
+
+
+def policies(off_policy):
     rng = np.random.default_rng(1)
     scores, reference, sampler = (jnp.asarray(rng.normal(size=5), jnp.float32) for _ in range(3))
     sampler = jax.nn.log_softmax(sampler if off_policy else scores)
-    reference = jax.nn.log_softmax(reference)
+    return scores, sampler, jax.nn.log_softmax(reference)
 
+
+def gradient_of_kl(scores, reference):
     def exact(scores):
         policy = jax.nn.log_softmax(scores)
         return jnp.sum(jnp.exp(policy) * (policy - reference))
 
-    def penalty(scores):
-        # each outcome is a one-token sequence, weighted by how often it is sampled
-        return grpo_loss(
-            jax.nn.log_softmax(scores)[:, None],
-            sampler[:, None],
-            reference[:, None],
-            jnp.zeros(5),
-            jnp.exp(sampler)[:, None],
-            clip=(0.2, 0.2),
-            kl_coefficient=1.0,
-        ).loss
+    return jax.grad(exact)(scores)
 
-    expected = jax.grad(exact)(scores)
+
+@pytest.mark.parametrize("off_policy", [False, True])
+def test_expected_gradient_of_the_penalty_is_that_of_kl(off_policy):
+    """Exact expectation over a 5-way softmax."""
+    scores, sampler, reference = policies(off_policy)
+    expected = gradient_of_kl(scores, reference)
     assert float(jnp.abs(expected).max()) > 0.05
-    np.testing.assert_allclose(jax.grad(penalty)(scores), expected, atol=1e-6)
+    ours = jax.grad(expectation)(scores, sampler, reference)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_k1_teaches_nothing_in_the_loss_and_is_exact_in_the_reward():
+    scores, sampler, reference = policies(off_policy=False)
+
+    def in_loss(scores):
+        gap = jax.nn.log_softmax(scores) - reference
+        return jnp.sum(jnp.exp(sampler) * kl_estimate(gap, "k1"))
+
+    np.testing.assert_allclose(jax.grad(in_loss)(scores), 0, atol=1e-6)
+    in_reward = jax.grad(expectation)(
+        scores, sampler, reference, kl_in="reward", kl_estimator="k1", surrogate="cispo"
+    )
+    np.testing.assert_allclose(in_reward, gradient_of_kl(scores, reference), atol=1e-6)
+
+
+def test_k3_pulls_towards_the_other_divergence():
+    scores, sampler, reference = policies(off_policy=False)
+    ours = jax.grad(expectation)(scores, sampler, reference, kl_estimator="k3")
+    # KL(reference || policy): policy - reference in each coordinate
+    np.testing.assert_allclose(ours, jnp.exp(sampler) - jnp.exp(reference), atol=1e-6)
+
+
+def test_a_cap_bounds_what_a_ratio_weighs_in_the_penalty():
+    scores, sampler, reference = policies(off_policy=True)
+    free = expectation(scores, sampler, reference)
+    ratio = jnp.exp(jax.nn.log_softmax(scores) - sampler)
+    gap = jax.nn.log_softmax(scores) - reference
+    capped = jnp.sum(jnp.exp(sampler) * jnp.minimum(ratio, 1.05) * gap**2 / 2)
+    np.testing.assert_allclose(
+        expectation(scores, sampler, reference, importance_cap=1.05), capped, rtol=1e-5
+    )
+    assert capped < free
+
+
+def test_leave_one_out_compares_with_the_others():
+    rewards = np.array([[1.0, 0.0, 0.5, 9.0]], np.float32)
+    valid = np.array([[True, True, True, False]])
+    ours = group_advantages(rewards, valid, False, leave_one_out=True)
+    np.testing.assert_allclose(ours, [[0.75, -0.75, 0.0, 0.0]], atol=1e-6)
+
+
+def test_a_floor_keeps_noise_small():
+    rewards = np.array([[0.50, 0.51, 0.50, 0.49]], np.float32)
+    ours = group_advantages(rewards, np.ones((1, 4), bool), True, std_floor=0.1)
+    np.testing.assert_allclose(ours, [[0, 0.1, 0, -0.1]], atol=1e-3)
+
+
+def test_overlong_completions_lose_reward_evenly():
+    lengths = np.array([4, 12, 14, 16])
+    np.testing.assert_allclose(overlong_penalty(lengths, 16, 4), [0, 0, -0.5, -1])
+    np.testing.assert_array_equal(overlong_penalty(lengths, 16, 0), np.zeros(4))

@@ -75,6 +75,17 @@ def test_a_resumed_run_is_the_same_run(run, tmp_path):
     learner.close()
 
 
+def test_other_lengths_compile_nothing(run):
+    learner, _ = host(run[0])
+    learner.train_step(batch(4))
+    for lengths in ((1, 1, 1, 1), (10, 10, 10, 10), (10, 2, 7, 4)):
+        groups = [make_group(n, [0.1, 0.2, 0.3, 0.4], lengths) for n in range(2)]
+        metrics = learner.train_step(build_batch(select(groups, CONFIG, 5), CONFIG))
+        assert metrics["compiled"] == 0
+        assert 0 < metrics["fill"] <= 1
+    learner.close()
+
+
 def test_the_last_and_the_best_are_kept(run):
     kept = sorted(int(path.name) for path in (run[0] / "grpo").iterdir() if path.name.isdigit())
     assert kept == [2, 3, 4]  # the last two, and step 2 with the highest reward
@@ -271,6 +282,6 @@ def test_weights_that_are_none_are_refused(tmp_path):
 
 
 def test_rows_that_devices_cannot_share_are_refused(tmp_path):
-    config = make_config(loop={"groups_per_step": 1}, rollout={"group_size": 3})
+    config = make_config(sft={"steps": 1, "batch_size": 3})
     with pytest.raises(InputError, match="gives 3 rows, which 4 devices"):
         host(tmp_path / "c", config)

@@ -1,14 +1,20 @@
 """The compiled step: what must not change it, and what it must do."""
 
+import math
+import re
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from configs.schema import LearnerSection
-from learner.batch import Demonstrations, build_batch, repeat_prompts, select
-from learner.policy.sharding import ROWS, make_mesh
+from learner.batch import Demonstrations, build_batch, select
+from learner.pack import PackedShape, pack
+from learner.policy.sharding import PACKED_ROWS, make_mesh
 from learner.step import (
     TrainState,
     abstract_state,
@@ -25,6 +31,13 @@ def batch_of(config, groups=2):
     rng = np.random.default_rng(5)
     scored = [make_group(n, rng.normal(size=4).tolist()) for n in range(groups)]
     return build_batch(select(scored, config, 1), config)
+
+
+WHOLE = PackedShape(1, 2, 48)  # all in one micro-batch
+
+
+def packed(config, shape=WHOLE):
+    return pack(batch_of(config), shape)
 
 
 def after_steps(model, params, config, batch, steps=3, place=lambda tree: tree):
@@ -47,21 +60,29 @@ def assert_close(ours, theirs, atol=1e-5):
 
 @pytest.fixture(scope="module")
 def plain(model, params, config):
-    return after_steps(model, params, config, batch_of(config))
+    return after_steps(model, params, config, packed(config))
 
 
-def test_micro_batches_do_not_change_the_step(model, params, plain):
-    split = make_config(learner={"micro_batches": 4})
-    params_after, metrics = after_steps(model, params, split, repeat_prompts(batch_of(split), 4))
-    assert_close(params_after, plain[0])
-    assert_close(metrics, plain[1], atol=1e-4)
+def assert_same_step(ours, plain):
+    """Parameters, and what is reported; how full the rows are is another matter."""
+    assert_close(ours[0], plain[0])
+    for metrics in (ours[1], plain[1]):
+        metrics.pop("fill", None)
+    assert_close(ours[1], plain[1], atol=1e-4)
 
 
-def test_padding_and_logit_chunks_do_not_change_the_step(model, params, plain):
-    other = make_config(
-        rollout={"max_prompt_tokens": 12, "max_reasoning_tokens": 9}, learner={"logits_chunk": 7}
-    )
-    assert_close(after_steps(model, params, other, batch_of(other))[0], plain[0])
+@pytest.mark.parametrize(
+    "shape", [PackedShape(8, 1, 20), PackedShape(4, 2, 18)], ids=["one row", "two rows"]
+)
+def test_packing_and_micro_batches_do_not_change_the_step(model, params, config, plain, shape):
+    rows = packed(config, shape)
+    assert rows.count > 1
+    assert_same_step(after_steps(model, params, config, rows), plain)
+
+
+def test_logit_chunks_do_not_change_the_step(model, params, plain):
+    other = make_config(learner={"logits_chunk": 7})
+    assert_same_step(after_steps(model, params, other, packed(other)), plain)
 
 
 @pytest.mark.parametrize(("fsdp", "tp"), [(1, 1), (2, 2)])
@@ -69,17 +90,36 @@ def test_four_devices_do_not_change_the_step(model, params, config, plain, fsdp,
     mesh = make_mesh(LearnerSection(fsdp=fsdp, tp=tp))
     assert mesh.size == 4
     shardings = {name: NamedSharding(mesh, spec) for name, spec in model.partition_specs().items()}
-    splits = mesh.shape["data"] * mesh.shape["fsdp"]
-    batch = repeat_prompts(batch_of(config), splits)
-    rows = jax.device_put(batch, NamedSharding(mesh, ROWS))
-    params_after, _ = after_steps(
+    rows = jax.tree.map(
+        lambda x: jax.device_put(x, NamedSharding(mesh, PACKED_ROWS if x.ndim == 3 else P())),
+        packed(config, PackedShape(2, 4, 32)),
+    )
+    ours = after_steps(
         model, params, config, rows, place=lambda tree: jax.device_put(tree, shardings)
     )
-    assert_close(params_after, plain[0])
+    assert_same_step(ours, plain)
+
+
+def test_no_array_holds_the_scores_of_all_slots(model, params):
+    """Of the compiled step: arrays with the vocabulary as an axis are parameters or a chunk."""
+    config = make_config(learner={"logits_chunk": 10})
+    batch = packed(config)  # 2 rows of 48 slots, 5 of each row at a time
+    optimizer = grpo_optimizer(config.learner, 100)
+    state = TrainState(params, optimizer.init(params))
+    step: Any = make_grpo_step(model, config, optimizer)
+    program = step.lower(state, params, batch).compile().as_text()
+    sizes = {
+        math.prod(axes)
+        for text in re.findall(r"f32\[([\d,]+)\]", program)
+        if VOCABULARY in (axes := [int(axis) for axis in text.split(",")])
+    }
+    width = config.model.embed_dim
+    assert 10 * VOCABULARY in sizes
+    assert max(sizes) == width * VOCABULARY < batch.tokens.size * VOCABULARY
 
 
 def test_the_loss_falls_on_what_it_trains(plain, model, params, config):
-    once = after_steps(model, params, config, batch_of(config), steps=1)[1]
+    once = after_steps(model, params, config, packed(config), steps=1)[1]
     assert plain[1]["loss"] < once["loss"]
     assert once["kl"] > 0  # the reference is another policy
 
