@@ -7,7 +7,7 @@ asked beside them.
 
 import asyncio
 import hashlib
-import pickle
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -138,7 +138,11 @@ def _agreement(first: Sequence[int], second: Sequence[int]) -> int:
 
 def _digest(params: Params, tokenizer: Tokenizer, template: str) -> str:
     """What an opinion depends on besides the request."""
-    digest = hashlib.sha256(pickle.dumps(tokenizer) + template.encode())
+    digest = hashlib.sha256(template.encode())
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        for path in sorted(Path(folder).iterdir()):
+            digest.update(path.read_bytes())
     for name in sorted(params):
         digest.update(name.encode() + np.asarray(params[name]).tobytes())
     return digest.hexdigest()[:16]

@@ -33,7 +33,7 @@ def score_of(text):
 
 
 class Judged(Pipeline):
-    """`server`: what it is at each turn of the pipeline, from (step, turns of that step)."""
+    """`server`: what it is at each turn of the judge, from (step, turns of that step)."""
 
     def __init__(self, folder, rubric, server):
         super().__init__(config_of(steps=STEPS), folder)
@@ -51,11 +51,11 @@ class Judged(Pipeline):
 
     def check(self):
         self.check_end()
-        step, turn = self.turn_of_step
-        self.turn_of_step = (len(self.reports), turn + 1 if len(self.reports) == step else 0)
-        self._set(self.server(*self.turn_of_step))
         self.actors[0].serve(timeout_s=0.0)
         if groups := self.rollouts.get(99, 0.0):
+            step, turn = self.turn_of_step
+            self.turn_of_step = (len(self.reports), turn + 1 if len(self.reports) == step else 0)
+            self._set(self.server(*self.turn_of_step))
             self.runner.run(self.judge.serve(groups))
 
     def _set(self, way):

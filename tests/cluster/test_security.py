@@ -25,6 +25,8 @@ MODULES = {
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput"}
 # where unread Python is run on purpose, after its process has confined itself
 SANDBOX = {"actors/rewards/sandboxed.py"}
+# renders the template of a tokenizer in Jinja's sandbox, around a mark: no other text comes near it
+TEMPLATES = {"learner/policy/chat.py"}
 
 
 def violations(source):
@@ -52,8 +54,8 @@ def violations(source):
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
 def test_no_text_is_run(path):
     found = list(violations(path.read_text()))
-    if str(path.relative_to(ROOT)) in SANDBOX:
-        assert found, "the sandbox no longer needs its exception"
+    if str(path.relative_to(ROOT)) in SANDBOX | TEMPLATES:
+        assert found, "it no longer needs its exception"
     else:
         assert not found
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ def reaches(hosts, number):
 
 
 def soon(hosts, number):
-    """Addresses that could not be found are asked for again after a second or two."""
-    return any(reaches(hosts, number) for _ in range(5))
+    """Addresses that could not be found are asked for again after some seconds."""
+    until = time.monotonic() + 30
+    while not (there := reaches(hosts, number)) and time.monotonic() < until:
+        time.sleep(0.5)
+    return there
 
 
 def test_each_host_answers_by_ssh_with_its_own_name_home_and_processes(hosts):

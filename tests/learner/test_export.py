@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from configs.errors import InputError
 from configs.load import dump, load
 from configs.run_folder import RunFolder, write_json, write_text
-from learner import export
+from learner import export, fingerprint
 from learner.checkpoint import Checkpoints, save_tree
 from learner.export import chosen_step, export_run, read_params
 from learner.policy.architecture import from_hugging_face
@@ -60,7 +60,9 @@ def make_run(folder, weights, case, stored_dtype="float32"):
     checkpoints = Checkpoints(run.checkpoints / "grpo", keep_last=2, keep_best=1)
     for step, reward in ((1, 0.9), (2, 0.4)):
         state = TrainState({name: step * value for name, value in params.items()}, ())
-        checkpoints.save(step, {"state": state}, {"metrics": {"reward": reward}}, None)
+        trees = {"state": state}
+        record = {"metrics": {"reward": reward}, "checksum": fingerprint.of_trees(trees)}
+        checkpoints.save(step, trees, record, None, wait=True)
     checkpoints.close()
     return run.path, weights
 
