@@ -30,6 +30,18 @@ Group = RolloutGroup | ScoredGroup
 
 
 class JudgeActor:
+    """A `Judge` as Ray runs it. No coroutine may be seen from outside: Ray would then run the actor
+    in an event loop of its own, in which nothing may wait."""
+
+    def __init__(self, index: int, judges: int, judging: Judging, rollouts: Queue, scored: Queue):
+        self._judge = Judge(index, judges, judging, rollouts, scored)
+
+    def run(self) -> None:
+        """Judges for ever: whoever owns the process ends it."""
+        asyncio.run(self._judge.work())
+
+
+class Judge:
     """Plain class. `judges`: how many there are; unjudged groups come from `rollouts`."""
 
     def __init__(self, index: int, judges: int, judging: Judging, rollouts: Queue, scored: Queue):
@@ -40,17 +52,13 @@ class JudgeActor:
         self.second_share = judging.section.second_share
         self.failures = 0  # in a row
 
-    def run(self) -> None:
-        """Judges for ever: whoever owns the process ends it."""
-        asyncio.run(self._work())
-
     async def serve(self, groups: Sequence[Group]) -> None:
         """One turn: judge what this judge has not tried, hand on what another one may."""
         mine = [group for group in groups if not self._is_for_another(group)]
         others = [group for group in groups if self._is_for_another(group)]
         await self._put(await asyncio.gather(*map(self.judge, mine)), others)
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
         """Takes groups while others are being judged: a slow answer keeps nobody waiting."""
         judging: list[asyncio.Task[ScoredGroup]] = []
         intake = self._intake()

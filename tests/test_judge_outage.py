@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from actors.bench import Bench, Judging
-from actors.judge import JudgeActor
+from actors.judge import Judge
 from actors.rewards.breaker import Breaker
 from actors.rewards.endpoint import EndpointJudge
 from actors.rewards.format import render
@@ -42,7 +42,7 @@ class Judged(Pipeline):
         self.model, self.server, self.failed = Model(score_of), server, {}
         self.runner, self.up, self.turn_of_step = asyncio.Runner(), ExitStack(), (0, 0)
         self.port = self.up.enter_context(serving(self.model.app()))
-        self.judge = JudgeActor(0, 1, Judging(rubric), self.rollouts, self.scored)
+        self.judge = Judge(0, 1, Judging(rubric), self.rollouts, self.scored)
         url = f"http://127.0.0.1:{self.port}/v1"
         self.client = EndpointJudge(
             url, "m", deadline_s=60.0, in_flight=64, breaker=Breaker(20, 0.02)

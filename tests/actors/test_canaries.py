@@ -8,7 +8,7 @@ import pytest
 from actors.bench import Bench, Judging
 from actors.canaries import Canaries
 from actors.data.labelled.items import read_items
-from actors.judge import CANARY, JudgeActor
+from actors.judge import CANARY, Judge
 from actors.probes import noise_of, probe_lines, wordy
 from actors.rewards.asking import Answers, Score
 from actors.rewards.rubric import load_rubric
@@ -42,7 +42,7 @@ def canaries(tmp_path):
 
 
 def judge_all(rollouts, scored, collector, bench=None):
-    judge = JudgeActor(0, 1, Judging(load_rubric("paper")), rollouts, scored)
+    judge = Judge(0, 1, Judging(load_rubric("paper")), rollouts, scored)
     judge.bench = bench or judge.bench
     asyncio.run(judge.serve(rollouts.get(99, 0)))
     for group in scored.get(99, 0):

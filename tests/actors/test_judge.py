@@ -7,7 +7,7 @@ import pytest
 
 from actors import bench
 from actors.bench import Judging
-from actors.judge import FAILURES_IN_A_ROW, JudgeActor
+from actors.judge import FAILURES_IN_A_ROW, Judge, JudgeActor
 from actors.rewards.format import render
 from actors.rewards.rubric import load_rubric
 from actors.rewards.sandbox import Unavailable
@@ -43,18 +43,21 @@ def group(index: int, *texts: str, verifier: str = "number") -> RolloutGroup:
     return RolloutGroup(permit, 0, empty, empty, texts, np.zeros(len(texts), bool), 0, 0.0)
 
 
-def actor(rollouts=None, scored=None, judges=1) -> JudgeActor:
-    return JudgeActor(
-        3, judges, Judging(load_rubric("paper")), rollouts or Queue(), scored or Queue()
-    )
+def actor(rollouts=None, scored=None, judges=1) -> Judge:
+    return Judge(3, judges, Judging(load_rubric("paper")), rollouts or Queue(), scored or Queue())
 
 
-def judged(judging: JudgeActor, group: RolloutGroup):
+def judged(judging: Judge, group: RolloutGroup):
     return asyncio.run(judging.judge(group))
 
 
-def serve(judging: JudgeActor, groups: list) -> None:
+def serve(judging: Judge, groups: list) -> None:
     asyncio.run(judging.serve(groups))
+
+
+def test_no_coroutine_is_seen_from_outside():
+    """Ray runs an actor that has one in an event loop, in which `run` cannot start its own."""
+    assert not any(asyncio.iscoroutinefunction(method) for method in vars(JudgeActor).values())
 
 
 def test_every_completion_gets_its_verdict_in_order():
@@ -68,7 +71,7 @@ def test_run_judges_what_comes_and_puts_nothing_for_nothing():
     rollouts = Queue([group(0, RIGHT), group(1, WRONG)], [], [group(2, RIGHT)])
     scored = Queue()
     with pytest.raises(Closed):
-        actor(rollouts, scored).run()
+        asyncio.run(actor(rollouts, scored).work())
     assert [[s.key[1] for s in batch] for batch in scored.batches] == [[0, 1], [2]]
 
 
@@ -135,8 +138,8 @@ def test_an_outage_abstains_and_is_no_failure_of_the_judge(monkeypatch):
 def test_another_judge_judges_only_what_is_left(monkeypatch):
     make_unavailable(monkeypatch, 1)
     queue, scored = Queue(), Queue()
-    first = JudgeActor(0, 2, Judging(load_rubric("paper")), queue, scored)
-    second = JudgeActor(1, 2, Judging(load_rubric("paper")), queue, scored)
+    first = Judge(0, 2, Judging(load_rubric("paper")), queue, scored)
+    second = Judge(1, 2, Judging(load_rubric("paper")), queue, scored)
     serve(first, [group(4, RIGHT, WRONG)])
     ((handed_on,),) = queue.batches
     assert not scored.batches and handed_on.abstentions == ("the verifier is down",)
@@ -154,7 +157,7 @@ def test_after_two_judges_a_group_goes_on_with_the_verdicts_it_has(monkeypatch):
     make_unavailable(monkeypatch, 2)
     queue, scored = Queue(), Queue()
     for index in (0, 1):
-        judging = JudgeActor(index, 3, Judging(load_rubric("paper")), queue, scored)
+        judging = Judge(index, 3, Judging(load_rubric("paper")), queue, scored)
         serve(judging, queue.batches.pop() if queue.batches else [group(4, RIGHT)])
     ((done,),) = scored.batches
     assert done.tried == (0, 1) and len(done.abstentions) == 1
