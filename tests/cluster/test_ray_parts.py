@@ -127,6 +127,7 @@ def test_workers_that_are_killed_or_hang_are_replaced(connection, tmp_path):
     assert "run (" in happened and "test_ray_parts.py" in happened
     assert pid_of(tmp_path, 0, other_than=hangs)
     pool.kill()
+    psutil.wait_procs([psutil.Process(hangs)] if psutil.pid_exists(hangs) else [], timeout=30)
     assert not psutil.pid_exists(hangs) or psutil.Process(hangs).status() == "zombie"
 
 
