@@ -23,6 +23,7 @@ from tests.learner.conftest import VOCABULARY, make_config, make_group
 CONFIG = make_config(
     sft={"steps": 4, "warmup_steps": 0, "batch_size": 8, "optimizer": "adamw"},
     checkpoint={"keep_last": 2, "keep_best": 1},
+    learner={"sentinel_every": 2, "sentinel_band": 99.0},  # the groups here were sampled by nobody
 )
 
 
@@ -77,7 +78,7 @@ def test_a_resumed_run_is_the_same_run(run, tmp_path):
 
 def test_other_lengths_compile_nothing(run):
     learner, _ = host(run[0])
-    learner.train_step(batch(4))
+    learner.train_step(batch(4))  # step 5, with a first comparison; step 6 has one too
     for lengths in ((1, 1, 1, 1), (10, 10, 10, 10), (10, 2, 7, 4)):
         groups = [make_group(n, [0.1, 0.2, 0.3, 0.4], lengths) for n in range(2)]
         metrics = learner.train_step(build_batch(select(groups, CONFIG, 5), CONFIG))
