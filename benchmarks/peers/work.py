@@ -54,7 +54,24 @@ class Work:
         return [EOS, *range(self.vocabulary - extra, self.vocabulary)]
 
 
-WORK = Work()
+WORKS = {
+    "race": Work(),
+    # the sizes of configs/demo.toml
+    "demo": Work(
+        prompts=8,
+        siblings=8,
+        max_prompt_tokens=32,
+        max_new_tokens=24,
+        layers=3,
+        hidden_dim=384,
+        vocabulary=420,
+    ),
+    "35m": Work(
+        layers=8, embed_dim=512, hidden_dim=2048, heads=8, kv_heads=4, head_dim=64, vocabulary=8192
+    ),
+    "64k": Work(embed_dim=256, hidden_dim=1024, head_dim=64, vocabulary=65_536),
+}
+WORK = WORKS[os.environ.get("BENCHMARK_WORK", "race")]
 
 
 @dataclass
@@ -98,6 +115,28 @@ def account(steps: list[Step], warmup: int, parameters: int, versions: dict, **e
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "parameters": parameters,
         "versions": versions,
+        **extra,
+    }
+
+
+def update_account(
+    seconds: list[float], cpu: list[float], warmup: int, tokens: int, **extra
+) -> dict:
+    """What a contestant of the update race prints. `seconds`: of each update, the reference's
+    log-probabilities included; `cpu`: processor seconds of the process up to the end of each;
+    `tokens`: of the batch, without padding."""
+    counted = seconds[warmup:]
+    if not counted or not warmup:
+        raise ValueError(f"{len(seconds)} steps leave none after a warmup of {warmup}")
+    median = statistics.median(counted)
+    used = [after - before for before, after in zip(cpu[warmup - 1 :], cpu[warmup:], strict=False)]
+    return {
+        "update_cpu_s": round(statistics.median(used), 5),
+        "update_s": round(median, 5),
+        "update_s_min": round(min(counted), 5),
+        "update_s_max": round(max(counted), 5),
+        "tokens_per_s": round(tokens / median, 1),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         **extra,
     }
 
