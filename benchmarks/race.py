@@ -66,7 +66,9 @@ def ratio(ours: Mapping | None, peer: Mapping | None, key: str, higher_is_better
 def run_child(command: Sequence[str], log: Path, extra_env: Mapping[str, str] | None = None) -> str:
     """The stdout of `command`; its stderr goes to `log`. Whatever ends us ends its children too."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **(extra_env or {})}
+    # not the folder of a script: what lies there is not what the packages of that name are
+    paths = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    env = {**os.environ, **paths, **(extra_env or {})}
     with log.open("w") as stderr:
         child = subprocess.Popen(
             command,
