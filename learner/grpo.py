@@ -106,11 +106,9 @@ def grpo_loss(
     """
     seen_RT = weights_RT > 0
     log_ratio_RT = jnp.where(seen_RT, logprobs_RT - sampled_logprobs_RT, 0.0)
-    token_ratio_RT = jnp.exp(jnp.clip(log_ratio_RT, -20.0, 20.0))
-    ratio_RT = token_ratio_RT
+    token_ratio_RT = ratio_RT = _exp(log_ratio_RT)
     if objective.ratio == "sequence":
-        log_ratio_RT = completion_means(log_ratio_RT, seen_RT, completions_RT)
-        ratio_RT = jnp.exp(jnp.clip(log_ratio_RT, -20.0, 20.0))
+        ratio_RT = _exp(completion_means(log_ratio_RT, seen_RT, completions_RT))
 
     gap_RT = jnp.where(seen_RT, logprobs_RT - reference_logprobs_RT, 0.0)
     weight_RT = jax.lax.stop_gradient(token_ratio_RT)
@@ -140,6 +138,11 @@ def grpo_loss(
         clipped_low=total((ratio_RT < low) & (advantages_RT < 0)),
         clipped_high=total((ratio_RT > high) & (advantages_RT > 0)),
     )
+
+
+def _exp(log_ratio_RT):
+    """The ratio; far off it stays finite."""
+    return jnp.exp(jnp.clip(log_ratio_RT, -20.0, 20.0))
 
 
 def surrogate(ratio_RT, logprobs_RT, advantages_RT, objective: Objective):

@@ -16,7 +16,7 @@ from optax import contrib
 
 from configs.schema import LearnerSection, RunConfig, SftSection
 from learner.batch import Demonstrations
-from learner.grpo import Objective, grpo_loss
+from learner.grpo import LossSums, Objective, grpo_loss
 from learner.pack import Packed
 from learner.policy.logprobs import completion_logprobs, packed_logprobs
 from learner.policy.model import Params, PolicyModel
@@ -160,14 +160,19 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
         sound &= jnp.isfinite(sums.loss)
         updated = _apply(optimizer, state, grads)
         state = jax.tree.map(lambda new, old: jnp.where(sound.all(), new, old), updated, state)
-        # 1, but for grpo.loss_mean = "constant", and 0 where nothing has a verdict
-        weight = jnp.sum(batch.weights).clip(1e-9)
-        means = {name: value / weight for name, value in sums._asdict().items()}
-        metrics = means | {"loss": sums.loss, "ratio_max": sums.ratio_max}
-        metrics |= {"entropy": entropy / weight, "grad_norm": optax.global_norm(grads)}
+        metrics = _means(sums, entropy, batch) | {"grad_norm": optax.global_norm(grads)}
         return state, metrics | {"sound": sound, "fill": _fill(batch)}
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _means(sums: LossSums, entropy: jax.Array, batch: Packed) -> dict[str, jax.Array]:
+    """Per unit of weight; the loss is what it is, and the highest ratio no sum."""
+    # 1, but for grpo.loss_mean = "constant", and 0 where nothing has a verdict
+    weight = jnp.sum(batch.weights).clip(1e-9)
+    means = {name: value / weight for name, value in sums._asdict().items()}
+    means |= {"loss": sums.loss, "ratio_max": sums.ratio_max}
+    return means | {"entropy": entropy / weight}
 
 
 def _accumulate(gradient_of: Callable, batch: Packed):
