@@ -11,7 +11,7 @@ from benchmarks.race import ROOT, ContestantFailed, run_child, say
 CACHE = ROOT / ".bench"
 
 
-class PeerMissing(Exception):
+class PeerMissing(ContestantFailed):
     """The environment of a peer could not be made."""
 
 

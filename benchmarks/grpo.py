@@ -21,7 +21,6 @@ other processes used the machine are listed under "disturbed": their ratios are 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -69,29 +68,18 @@ Results = dict[str, dict[str, dict]]  # contestant -> lengths -> summary
 
 def main() -> int:
     args = parse()
-    try:
-        with race.terminable():
-            interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
-            results = run(args, interpreters)
-    except (PeerMissing, race.ContestantFailed) as error:
-        race.say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        race.say("interrupted; every contestant was ended")
-        return 130
-    result = verdict(results, missing) | {"settings": settings(args)}
-    race.say("\n".join(table(results, missing)))
-    if args.out:
-        race.write_json(args.out, result)
-    print(json.dumps(result))
-    return 0
+
+    def play():
+        interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
+        results = run(args, interpreters)
+        result = verdict(results, missing) | {"settings": settings(args)}
+        return result, table(results, missing)
+
+    return race.contest(play, args.out)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = race.parser(__doc__, 3, "a peer")
     parser.add_argument("--steps", type=int, default=20, help="of each turn, warmup included")
     parser.add_argument("--warmup", type=int, default=3, help="first steps that are left out")
     parser.add_argument(
@@ -99,10 +87,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--lengths", type=names(LENGTHS), default="even,ragged")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the JSON object")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="go on without a peer that can't be installed"
-    )
     args = parser.parse_args()
     if args.rounds < 1 or not 0 <= args.warmup < args.steps:
         parser.error(

@@ -19,7 +19,6 @@ listed under "disturbed": their ratios of time are not to be quoted.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import race
-from benchmarks.environments import PeerMissing, environment_python
+from benchmarks.grpo import Contestant, prepare
 
 LOGS = race.ROOT / ".bench" / "logs"
 MODULES = {
@@ -35,7 +34,7 @@ MODULES = {
     "tunix": "benchmarks.peers.tunix_update",
     "trl": "benchmarks.peers.trl_update",
 }
-TRL = ("torch==2.13.0", "trl==1.16.0")
+PEERS = {"trl": Contestant("", ("torch==2.13.0", "trl==1.16.0"))}  # environments of their own
 RACES = {
     "demo": ("ours", "tunix", "trl"),
     "35m": ("ours", "tunix", "trl"),
@@ -46,50 +45,25 @@ COLUMNS = (("update s", "update_s", 4), ("cpu s", "update_cpu_s", 4), ("MB", "pe
 
 def main() -> int:
     args = parse()
-    try:
-        with race.terminable():
-            python, missing = find_trl(args.skip_missing)
-            results, full = run(args, python)
-    except (PeerMissing, race.ContestantFailed) as error:
-        race.say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        race.say("interrupted; every contestant was ended")
-        return 130
-    result = verdict(results, full, missing) | {"settings": {"rounds": args.rounds}}
-    race.say("\n".join(table(results)))
-    if args.out:
-        race.write_json(args.out, result)
-    print(json.dumps(result))
-    return 0
+
+    def play():
+        found, missing = prepare(PEERS, list(PEERS), args.skip_missing)
+        results, full = run(args, found.get("trl"))
+        result = verdict(results, full, missing) | {"settings": {"rounds": args.rounds}}
+        return result, table(results)
+
+    return race.contest(play, args.out)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = race.parser(__doc__, 3, "TRL")
     parser.add_argument("--steps", type=int, default=8, help="of each turn, two left out")
     parser.add_argument("--sizes", default=",".join(RACES), help="of demo, 35m, 64k")
-    parser.add_argument("--out", type=Path, help="file for the JSON object")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="go on without TRL if it can't be installed"
-    )
     args = parser.parse_args()
     args.sizes = args.sizes.split(",")
     if args.rounds < 1 or args.steps < 3 or not set(args.sizes) <= set(RACES):
         parser.error("--rounds from 1, --steps from 3, --sizes among " + ",".join(RACES))
     return args
-
-
-def find_trl(skip_missing: bool) -> tuple[str | None, dict[str, str]]:
-    try:
-        return str(environment_python("trl", TRL)), {}
-    except PeerMissing as error:
-        if not skip_missing:
-            raise
-        race.say(f"WITHOUT trl: {error}")
-        return None, {"trl": str(error)}
 
 
 def run(args: argparse.Namespace, trl_python: str | None):

@@ -1,5 +1,6 @@
 """What every benchmark shares: turns, medians, ratios, the environment, child processes."""
 
+import argparse
 import json
 import os
 import platform
@@ -8,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -61,6 +62,39 @@ def ratio(ours: Mapping | None, peer: Mapping | None, key: str, higher_is_better
     a, b = ours[key]["median"], peer[key]["median"]
     better, worse = (a, b) if higher_is_better else (b, a)
     return round(better / worse, 3) if worse else None
+
+
+def parser(description: str, rounds: int, without: str) -> argparse.ArgumentParser:
+    """With the options that every race has. `without`: what --skip-missing goes on without."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--rounds", type=int, default=rounds)
+    options.add_argument("--out", type=Path, help="file for the JSON object")
+    options.add_argument(
+        "--skip-missing",
+        action="store_true",
+        help=f"go on without {without} if it can't be installed",
+    )
+    return options
+
+
+def contest(play: Callable[[], tuple[dict, Sequence[str]]], out: Path | None) -> int:
+    """Run a race, which gives its JSON object and the lines of its table; returns the exit code."""
+    try:
+        with terminable():
+            result, table = play()
+    except ContestantFailed as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; every contestant was ended")
+        return 130
+    say("\n".join(table))
+    if out:
+        write_json(out, result)
+    print(json.dumps(result))
+    return 0
 
 
 def run_child(command: Sequence[str], log: Path, extra_env: Mapping[str, str] | None = None) -> str:

@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks import race
-from benchmarks.environments import PeerMissing
 from benchmarks.grpo import Contestant, names, prepare
 from benchmarks.peers.generation import MODES, SIZES
 
@@ -51,29 +50,17 @@ Results = dict[str, dict[str, dict]]  # contestant -> "size mode G" -> summary
 
 def main() -> int:
     args = parse()
-    try:
-        with race.terminable():
-            interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
-            results, shares = run(args, interpreters)
-    except (PeerMissing, race.ContestantFailed) as error:
-        race.say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        race.say("interrupted; every contestant was ended")
-        return 130
-    result = verdict(results, missing) | {"bandwidth": shares}
-    race.say("\n".join(table(results, shares)))
-    if args.out:
-        race.write_json(args.out, result)
-    print(json.dumps(result))
-    return 0
+
+    def play():
+        interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
+        results, shares = run(args, interpreters)
+        return verdict(results, missing) | {"bandwidth": shares}, table(results, shares)
+
+    return race.contest(play, args.out)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=1)
+    parser = race.parser(__doc__, 1, "a peer")
     parser.add_argument("--sizes", type=names(tuple(SIZES)), default="demo")
     parser.add_argument("--modes", type=names(tuple(MODES)), default=",".join(MODES))
     parser.add_argument("--siblings", type=names(("4", "8", "16")), default="8")
@@ -82,10 +69,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--bandwidth", action="store_true", help="measure bandwidth_share too")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the JSON object")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="go on without a peer that can't be installed"
-    )
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
