@@ -43,12 +43,14 @@ class Planned:
 
 def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     """Print roles, mesh, memory and wire. 1: it would not fit into the devices."""
+    from learner.budget import budget_of, work_lines
     from learner.footprint import footprint
     from learner.policy.sharding import mesh_shape
 
     planned = plan_file(file, hosts, config) if file else plan_local(hosts, config)
     mesh = mesh_shape(config.learner, planned.devices)
-    found = footprint(built_model(config), config, mesh)
+    model = built_model(config)
+    found = footprint(model, config, mesh)
     lines = planned.plan.lines(planned.names)
     lines.append(f"mesh        {' x '.join(f'{axis} {size}' for axis, size in mesh.items())}")
     lines.append(f"policy      {found.parameters:,} parameters")
@@ -66,6 +68,7 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     lines.append(
         f"per sync    {_size(found.sync)} from learner 0 to each of {samplers} other host(s)"
     )
+    lines += work_lines(budget_of(model, config, planned.devices), config)
     print("\n".join(lines))
     limit = _CHIP_GIB.get(planned.chip, math.inf) * _GIB
     if found.device > limit:

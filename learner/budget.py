@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-from configs.errors import InputError
 from configs.schema import RunConfig
+from learner.footprint import footprint
 from learner.policy.architecture import Architecture
 from learner.policy.model import PolicyModel, build_model
+from learner.policy.sharding import mesh_shape
 
 EFFICIENCY = 0.4  # of the peak: what well-tuned training of a few billion parameters reaches
 GIB = 2**30
@@ -53,8 +54,11 @@ class Budget:
 
 def budget(config: RunConfig, devices: int, vocabulary: int | None = None) -> Budget:
     """For a learner on `devices`. Raises InputError for a mesh that does not divide them."""
-    model = model_of(config, vocabulary)
-    mesh = _mesh(config, devices)
+    return budget_of(model_of(config, vocabulary), config, devices)
+
+
+def budget_of(model: PolicyModel, config: RunConfig, devices: int) -> Budget:
+    mesh = mesh_shape(config.learner, devices)
     rows = config.trained_groups * config.rollout.group_size
     sampled = config.loop.groups_per_step * config.rollout.group_size
     slots, actors = config.rollout.slots, config.rollout.actors
@@ -62,7 +66,7 @@ def budget(config: RunConfig, devices: int, vocabulary: int | None = None) -> Bu
     weights = parameters * _item(config)
     rounds = math.ceil(sampled / (slots * actors))
     return Budget(
-        mesh=mesh,
+        mesh=(mesh["data"], mesh["fsdp"], mesh["tp"]),
         parameters=parameters,
         learner_bytes=_learner_bytes(model, config, mesh),
         rollout_bytes={"weights": weights, "cache": _cache_bytes(model.architecture, config)},
@@ -96,10 +100,17 @@ def budget_lines(config: RunConfig, devices: int, vocabulary: int | None = None)
     """For people."""
     found = budget(config, devices, vocabulary)
     data, fsdp, tp = found.mesh
-    lines = [
+    return [
         f"parameters  {found.parameters:,}; mesh data {data} x fsdp {fsdp} x tp {tp}",
         *_memory_lines("learner", found.learner_bytes),
         *_memory_lines("rollout", found.rollout_bytes),
+        *work_lines(found, config),
+    ]
+
+
+def work_lines(found: Budget, config: RunConfig) -> list[str]:
+    """Operations of a step, and what they would take on each of `DEVICES`."""
+    lines = [
         f"operations  {found.learner_flops / 1e12:,.1f} T to learn from a step, "
         f"{found.rollout_flops / 1e12:,.1f} T to sample it",
     ]
@@ -109,8 +120,8 @@ def budget_lines(config: RunConfig, devices: int, vocabulary: int | None = None)
         fits = "fits" if held < device.memory else "does not fit"
         lines.append(
             f"  on {device.name}: learner {times['learner']:.2f} s, rollout "
-            f"{times['rollout']:.2f} s a step (peak x {EFFICIENCY}, or bandwidth); {fits} into "
-            f"{device.memory / 1e9:.0f} GB"
+            f"{times['rollout']:.2f} s a step (peak x {EFFICIENCY}, or bandwidth); by this "
+            f"estimate it {fits} into {device.memory / 1e9:.0f} GB"
         )
     return lines
 
@@ -126,17 +137,6 @@ def sharding_lines(model: PolicyModel, mesh: tuple[int, int, int]) -> list[str]:
     return lines
 
 
-def _mesh(config: RunConfig, devices: int) -> tuple[int, int, int]:
-    section = config.learner
-    fsdp = devices // section.tp if section.fsdp == -1 else section.fsdp
-    if fsdp < 1 or devices % (fsdp * section.tp):
-        raise InputError(
-            f"learner.fsdp = {section.fsdp} x learner.tp = {section.tp} does not divide "
-            f"{devices} devices"
-        )
-    return devices // (fsdp * section.tp), fsdp, section.tp
-
-
 def _shardings(model: PolicyModel, mesh: tuple[int, int, int]) -> dict[str, NamedSharding]:
     axes = AbstractMesh(mesh, ("data", "fsdp", "tp"), axis_types=(AxisType.Auto,) * 3)
     return {
@@ -149,28 +149,23 @@ def _item(config: RunConfig) -> int:
     return jnp.dtype(config.model.compute_dtype).itemsize
 
 
-def _learner_bytes(model: PolicyModel, config: RunConfig, mesh) -> dict[str, int]:
-    places = _shardings(model, mesh)
-    held = sum(
-        math.prod(places[name].shard_shape(shape.shape))
-        for name, shape in model.abstract_params().items()
-    )
-    item = _item(config)
+def _learner_bytes(model: PolicyModel, config: RunConfig, mesh: dict[str, int]) -> dict[str, int]:
+    held = footprint(model, config, mesh)
+    parameters = held.state // 3
     return {
-        "parameters": 4 * held,
-        "moments": 8 * held,
-        "reference": 4 * held,
-        "policies": item * held * (config.loop.max_staleness + 1),
-        "gradients": 2 * 4 * held,  # of a micro-batch, and their sum
-        "compute copy": item * held,
-        "activations": _activation_bytes(model.architecture, config, mesh),
-        "logits": 3 * 4 * config.learner.logits_chunk * model.architecture.vocabulary // mesh[2],
+        "parameters": parameters,
+        "moments": 2 * parameters,
+        "reference": held.reference,
+        "policies": held.policies,
+        "gradients": 2 * held.gradient,  # of a micro-batch, and their sum
+        "compute copy": held.policies // (config.loop.max_staleness + 1),
+        "activations": _activation_bytes(model.architecture, config, mesh["tp"]),
+        "logits": 3 * held.logits,  # they, their softmax and their gradient
     }
 
 
-def _activation_bytes(found: Architecture, config: RunConfig, mesh) -> int:
+def _activation_bytes(found: Architecture, config: RunConfig, tp: int) -> int:
     """What the backward pass of one micro-batch keeps on a device."""
-    tp = mesh[2]
     keys = config.rollout.max_prompt_tokens + config.rollout.max_new_tokens
     tokens = config.learner.micro_batch_tokens
     item = _item(config)
