@@ -99,7 +99,8 @@ def pack(batch: Batch, shape: PackedShape) -> Packed:
 
     Raises ValueError for a prompt and completion that are longer than a row together.
     """
-    plan = _plan(batch, shape.length)
+    lengths = _lengths(batch)
+    plan = _plan(batch, lengths, shape.length)
     rows = shape.micro_batches * shape.rows
     fields = {
         name: np.zeros((rows, shape.length), np.int32)
@@ -110,7 +111,7 @@ def pack(batch: Batch, shape: PackedShape) -> Packed:
     }
     ends = np.zeros(rows, np.int32)
     for number, row in enumerate(plan):
-        ends[number] = _fill({name: x[number] for name, x in fields.items()}, row, batch)
+        ends[number] = _fill({name: x[number] for name, x in fields.items()}, row, batch, lengths)
     split = (shape.micro_batches, shape.rows)
     return Packed(
         **{name: x.reshape(*split, shape.length) for name, x in fields.items()},
@@ -130,10 +131,10 @@ class _Row:
         return slots + (0 if prompt in self.members else prompt_slots)
 
 
-def _plan(batch: Batch, length: int) -> list[_Row]:
+def _plan(batch: Batch, lengths: np.ndarray, length: int) -> list[_Row]:
     """First fit, prompts with most tokens first: where its prompt lies already, else anywhere."""
     siblings = len(batch.completions) // len(batch.prompts)
-    lengths_NG = _lengths(batch).reshape(-1, siblings)
+    lengths_NG = lengths.reshape(-1, siblings)
     rows: list[_Row] = []
     for prompt in np.argsort(-lengths_NG.sum(axis=1), kind="stable"):
         prompt_slots = int(batch.prompt_lengths[prompt]) - 1
@@ -159,9 +160,8 @@ def _lengths(batch: Batch) -> np.ndarray:
     return ((batch.weights > 0) * slots).max(axis=1)
 
 
-def _fill(row: dict[str, np.ndarray], plan: _Row, batch: Batch) -> int:
+def _fill(row: dict[str, np.ndarray], plan: _Row, batch: Batch, lengths: np.ndarray) -> int:
     """Write a planned row; returns how many of its slots are scored."""
-    lengths = _lengths(batch)
     end = completion_number = 0
     for prompt_number, (prompt, completions) in enumerate(plan.members.items(), 1):
         prompt_length = int(batch.prompt_lengths[prompt])
