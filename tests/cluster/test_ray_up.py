@@ -65,12 +65,15 @@ def _autoscale(config, shell, cloud):
     from ray.autoscaler._private.autoscaler import StandardAutoscaler
     from ray.autoscaler._private.load_metrics import LoadMetrics
 
+    metrics = LoadMetrics()
     autoscaler = StandardAutoscaler(
-        lambda: config, LoadMetrics(), NoNodes(), process_runner=shell, update_interval_s=0
+        lambda: config, metrics, NoNodes(), process_runner=shell, update_interval_s=0
     )
     quiet = 0
     for _ in range(300):
         before = len(shell.told), len(cloud.calls)
+        for address in list(metrics.last_heartbeat_time_by_ip):
+            metrics.mark_active(address)  # a host that is up goes on to answer, however slow we are
         autoscaler.update()
         time.sleep(0.05)
         busy = any(thread.is_alive() for thread in autoscaler.updaters.values())
