@@ -4,26 +4,27 @@ import jax
 from flax import nnx
 from tunix.models.gemma import model as gemma
 
-from benchmarks.peers.work import WORK
+from benchmarks.peers.generation import Size
+from benchmarks.peers.work import WORK, Work
 
 SPREAD = 0.02  # standard deviation of every drawn weight, as Hugging Face's Gemma2 draws them
 
 
-def config() -> gemma.ModelConfig:
+def config(size: Work | Size = WORK) -> gemma.ModelConfig:
     kinds = (gemma.AttentionType.LOCAL_SLIDING, gemma.AttentionType.GLOBAL)
     return gemma.ModelConfig(
-        num_layers=WORK.layers,
-        num_embed=WORK.vocabulary,
-        embed_dim=WORK.embed_dim,
-        hidden_dim=WORK.hidden_dim,
-        num_heads=WORK.heads,
-        num_kv_heads=WORK.kv_heads,
-        head_dim=WORK.head_dim,
+        num_layers=size.layers,
+        num_embed=size.vocabulary,
+        embed_dim=size.embed_dim,
+        hidden_dim=size.hidden_dim,
+        num_heads=size.heads,
+        num_kv_heads=size.kv_heads,
+        head_dim=size.head_dim,
         final_logit_softcap=30.0,
         attn_logits_soft_cap=50.0,
         use_post_attn_norm=True,
         use_post_ffw_norm=True,
-        attention_types=tuple(kinds[i % 2] for i in range(WORK.layers)),
+        attention_types=tuple(kinds[i % 2] for i in range(size.layers)),
         sliding_window_size=WORK.sliding_window,
         remat_config=gemma.RematConfig.NONE,
     )

@@ -127,26 +127,23 @@ def batches(prompts: list[dict], steps: int) -> Iterator[TrainingInputT]:
         yield {"prompts": np.array(texts[first : first + WORK.prompts])}
 
 
-def main() -> None:
-    args = peer_arguments(__doc__)
-    print_account = reserve_stdout()
-    compiled = CompileClock()
-    prompts = read_prompts(args.inputs)
-    tokenizer = spm.SentencePieceProcessor(model_file=str(args.inputs / "tokenizer.model"))
-    check_ids(prompts, [[tokenizer.bos_id(), *tokenizer.encode(p["prompt"])] for p in prompts])
+def make_cluster(tokenizer, seed: int, steps: int, lengths: str):
+    """A random policy, and a cluster that trains it against itself."""
     # Tunix fails on the Explicit axes that jax.make_mesh gives by default.
     auto = (jax.sharding.AxisType.Auto,) * 2
     mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=auto, devices=jax.devices()[:1])
-    policy = tiny_gemma.build(mesh, args.seed)
+    policy = tiny_gemma.build(mesh, seed)
     cluster = rl_cluster.RLCluster(
         actor=policy,
-        reference=tiny_gemma.build(mesh, args.seed),
+        reference=tiny_gemma.build(mesh, seed),
         tokenizer=tokenizer,
-        cluster_config=cluster_config(mesh, args.steps, args.lengths),
+        cluster_config=cluster_config(mesh, steps, lengths),
     )
-    steps = [Step()]
-    watch(cluster, steps, args.seed)
-    learner = grpo_learner.GRPOLearner(
+    return policy, cluster
+
+
+def make_learner(cluster, reward_fn):
+    return grpo_learner.GRPOLearner(
         rl_cluster=cluster,
         algo_config=grpo_learner.GRPOConfig(
             num_generations=WORK.siblings,
@@ -155,8 +152,21 @@ def main() -> None:
             kl_loss_mode="low_var_kl",  # the estimator that TRL uses
             epsilon=WORK.clip,
         ),
-        reward_fns=lambda prompts, completions, **_: reward(completions),
+        reward_fns=reward_fn,
     )
+
+
+def main() -> None:
+    args = peer_arguments(__doc__)
+    print_account = reserve_stdout()
+    compiled = CompileClock()
+    prompts = read_prompts(args.inputs)
+    tokenizer = spm.SentencePieceProcessor(model_file=str(args.inputs / "tokenizer.model"))
+    check_ids(prompts, [[tokenizer.bos_id(), *tokenizer.encode(p["prompt"])] for p in prompts])
+    policy, cluster = make_cluster(tokenizer, args.seed, args.steps, args.lengths)
+    steps = [Step()]
+    watch(cluster, steps, args.seed)
+    learner = make_learner(cluster, lambda prompts, completions, **_: reward(completions))
     learner.train(batches(prompts, args.steps))
     print_account(
         account(

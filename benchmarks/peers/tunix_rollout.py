@@ -13,6 +13,7 @@ from flax import nnx
 from tunix.generate import sampler as tunix_sampler
 from tunix.models.gemma import model as gemma
 
+from benchmarks.peers import tiny_gemma
 from benchmarks.peers.generation import (
     SIZES,
     Size,
@@ -51,23 +52,7 @@ class Numbers:
 
 
 def build(size: Size, weights) -> tuple[gemma.ModelConfig, gemma.Gemma]:
-    kinds = (gemma.AttentionType.LOCAL_SLIDING, gemma.AttentionType.GLOBAL)
-    config = gemma.ModelConfig(
-        num_layers=size.layers,
-        num_embed=size.vocabulary,
-        embed_dim=size.embed_dim,
-        hidden_dim=size.hidden_dim,
-        num_heads=size.heads,
-        num_kv_heads=size.kv_heads,
-        head_dim=size.head_dim,
-        final_logit_softcap=30.0,
-        attn_logits_soft_cap=50.0,
-        use_post_attn_norm=True,
-        use_post_ffw_norm=True,
-        attention_types=tuple(kinds[number % 2] for number in range(size.layers)),
-        sliding_window_size=4096,
-        remat_config=gemma.RematConfig.NONE,
-    )
+    config = tiny_gemma.config(size)
     graph, state = nnx.split(nnx.eval_shape(lambda: gemma.Gemma(config, rngs=nnx.Rngs(params=0))))
     flat = [
         (path, variable.replace(jnp.asarray(weights[".".join(map(str, path))])))

@@ -16,13 +16,10 @@ import jax
 import numpy as np
 import sentencepiece as spm
 from flax import nnx
-from tunix.rl import rl_cluster
-from tunix.rl.grpo import grpo_learner
 from tunix.rl.rollout import base_rollout
 
-from benchmarks.peers import tiny_gemma
 from benchmarks.peers.given import Given, given, update_arguments
-from benchmarks.peers.tunix_grpo import CompileClock, cluster_config, watch
+from benchmarks.peers.tunix_grpo import CompileClock, make_cluster, make_learner, watch
 from benchmarks.peers.work import PAD, WORK, Step, reserve_stdout, update_account
 
 
@@ -48,16 +45,7 @@ def main() -> None:
     compiled = CompileClock()
     batch = given(args.lengths, args.seed)
     tokenizer = spm.SentencePieceProcessor(model_file=str(args.inputs / "tokenizer.model"))
-    # Tunix fails on the Explicit axes that jax.make_mesh gives by default.
-    auto = (jax.sharding.AxisType.Auto,) * 2
-    mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=auto, devices=jax.devices()[:1])
-    policy = tiny_gemma.build(mesh, args.seed)
-    cluster = rl_cluster.RLCluster(
-        actor=policy,
-        reference=tiny_gemma.build(mesh, args.seed),
-        tokenizer=tokenizer,
-        cluster_config=cluster_config(mesh, args.steps, "even"),
-    )
+    policy, cluster = make_cluster(tokenizer, args.seed, args.steps, "even")
     cluster.generate = hand_over(batch)
     steps, programs, cpu = [Step()], [], []
     watch(cluster, steps, args.seed)
@@ -69,17 +57,7 @@ def main() -> None:
         cpu.append(time.process_time())
 
     cluster.update_actor = counted_update
-    learner = grpo_learner.GRPOLearner(
-        rl_cluster=cluster,
-        algo_config=grpo_learner.GRPOConfig(
-            num_generations=WORK.siblings,
-            num_iterations=1,
-            beta=WORK.kl_coefficient,
-            kl_loss_mode="low_var_kl",  # the estimator that TRL uses
-            epsilon=WORK.clip,
-        ),
-        reward_fns=lambda prompts, completions, **_: batch.rewards.tolist(),
-    )
+    learner = make_learner(cluster, lambda prompts, completions, **_: batch.rewards.tolist())
     texts = [str(number) for number in range(WORK.prompts)]
     learner.train({"prompts": np.array(texts)} for _ in range(args.steps))
     print_account(
