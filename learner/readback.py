@@ -5,7 +5,7 @@ In one process and one thread, whatever wrote it: as arrays of numpy, past the d
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import jax
@@ -17,24 +17,33 @@ _LOOKS_EVERY_S = 0.05
 
 
 class ReadBack:
-    """One checkpoint at a time."""
+    """One checkpoint at a time. Its thread keeps no process alive: one whose checkpoint never
+    appears, since writing it failed, would wait for ever."""
 
     def __init__(self):
-        self._thread = ThreadPoolExecutor(1, "read back")
         self._closed = threading.Event()
-        self._result: Future[str] | None = None
+        self._thread: threading.Thread | None = None
+        self._result: Future[str] = Future()
+        self._result.set_result("")
 
     def start(self, place: Path, checksum: float) -> None:
         """`place`: where the checkpoint is to appear; `checksum`: of the arrays it was made of."""
-        self._result = self._thread.submit(self._read, place, checksum)
+        self._result = result = Future()
+        self._thread = threading.Thread(
+            target=lambda: result.set_result(self._read(place, checksum)),
+            name="read back",
+            daemon=True,
+        )
+        self._thread.start()
 
     def wrong(self) -> str:
         """What is wrong with it, in words, once it is read; "" when it is what was written."""
-        return self._result.result() if self._result else ""
+        return self._result.result()
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.shutdown()
+        if self._thread:
+            self._thread.join()
 
     def _read(self, place: Path, checksum: float) -> str:
         while not place.exists():  # it appears by rename, when it is complete

@@ -1,6 +1,5 @@
-"""What a run leaves behind for people: TensorBoard, and every rollout as Parquet."""
+"""What a run leaves behind for people: TensorBoard events, and every rollout as Parquet."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tensorboardX import SummaryWriter
 
 from cluster.messages import ScoredGroup
 from configs.load import dump
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
+from learner.board import Board
 
 
 def rollout_schema(parts: Sequence[str]) -> pa.Schema:
@@ -60,23 +59,14 @@ class Recorder:
         for path in self._folder.glob("*.parquet"):
             if int(path.stem.split("-")[0]) > resumed_step:
                 path.unlink()
-        # events behind the resumed step are repeated: TensorBoard shows the newer ones
-        self._board = SummaryWriter(
-            str(folder.tensorboard),
-            purge_step=resumed_step + 1,
-            flush_secs=10,
-            # its file names go by the second: a second sitting must not write over the first
-            filename_suffix=f".{time.time_ns()}",
-        )
-        self._board.add_text("hyperparameters", f"```toml\n{dump(config)}\n```", resumed_step)
+        self._board = Board(folder.tensorboard, resumed_step + 1)
+        self._board.text(resumed_step, "hyperparameters", f"```toml\n{dump(config)}\n```")
         self._rows: list[dict[str, Any]] = []
 
     def step(self, step: int, scalars: Mapping[str, float], texts: Mapping[str, str]) -> None:
-        for name, value in scalars.items():
-            self._check_board()
-            self._board.add_scalar(name, value, step)
+        self._board.scalars(step, scalars)
         for name, text in texts.items():
-            self._board.add_text(name, text, step)
+            self._board.text(step, name, text)
 
     def groups(
         self,
@@ -92,16 +82,8 @@ class Recorder:
                 row |= {"step": step, "advantage": float(advantage), "trained": bool(trained)}
                 self._rows.append(row)
 
-    def _check_board(self) -> None:
-        """TensorBoard's thread ends at an error of the disk, and then whoever has an event for it
-        waits for ever."""
-        writer = self._board.file_writer
-        if writer is not None and not writer.event_writer._worker.is_alive():
-            raise OSError("TensorBoard's events cannot be written: No space left on device?")
-
     def flush(self) -> Path | None:
         """Write what was kept, by rename; returns the new file, if there was anything."""
-        self._check_board()
         self._board.flush()
         if not self._rows:
             return None
@@ -116,7 +98,7 @@ class Recorder:
 
     def close(self) -> None:
         self.flush()
-        self._board.close()  # not after an error: it would wait for its thread
+        self._board.close()
 
 
 def rollout_row(group: ScoredGroup, sibling: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ FORBIDDEN = {  # module prefix -> outside packages that it must not import
     "actors": {"ray"},
     "actors.judge": HEAVY,
     "actors.rewards": HEAVY,
+    "learner.board": HEAVY,
     "learner.recorder": HEAVY,
     "learner.progress": HEAVY,
     "learner.ledger": HEAVY,

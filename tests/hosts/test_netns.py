@@ -43,9 +43,11 @@ def test_each_host_answers_by_ssh_with_its_own_name_home_and_processes(hosts):
     for number in range(2):
         done = hosts.from_outside(
             "ssh", "-i", hosts.key, "-o", "StrictHostKeyChecking=no", "-o",
-            "UserKnownHostsFile=/dev/null", f"root@{hosts.address(number)}",
+            "UserKnownHostsFile=/dev/null", "-o", "ConnectionAttempts=20",
+            f"root@{hosts.address(number)}",
             f"hostname; touch ~/mine-{number}; ls ~; ps -e | wc -l",
         )  # fmt: skip
+        assert done.returncode == 0, done.stderr
         name, files, processes = done.stdout.split()
         assert (name, files) == (f"swt{number}", f"mine-{number}")
         assert int(processes) < 15

@@ -1,7 +1,6 @@
 """The engine against the full forward pass, and against itself in other company."""
 
 from collections import deque
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 from learner.batch import pad
 from learner.policy.draw import draw
 from learner.policy.engine import Engine
-from learner.policy.logprobs import completion_logprobs
 from learner.policy.model import build_model
-from tests.learner.conftest import VOCABULARY, make_config, make_permit
+from tests.learner.conftest import VOCABULARY, Rows, make_config, make_permit, trainer_logprobs
 
 EOS = 1
 
@@ -40,12 +38,12 @@ def prompts(count):
 
 def forward_logprobs(model, params, rows, temperature=1.0):
     """Of (prompt, completion) pairs under the trainer's forward pass, right padded."""
-    batch = SimpleNamespace(
+    batch = Rows(
         prompts=pad([np.asarray(prompt) for prompt, _ in rows], 8),
         prompt_lengths=np.array([len(prompt) for prompt, _ in rows]),
         completions=pad([tokens for _, tokens in rows], max(len(t) for _, t in rows)),
     )
-    return np.asarray(completion_logprobs(model, params, batch, temperature, chunk=64)[0])
+    return np.asarray(trainer_logprobs(model, params, batch, temperature))
 
 
 def assert_equal_to_forward(sampled, model, params, temperature=1.0):
@@ -113,12 +111,8 @@ def test_greedy_takes_the_likeliest_token(engine, model, params):
     sampled = run(engine, [permit])[0]
     first = run(engine, [make_permit(7, (9, 4, 11), siblings=1, temperature=0.0)])[7]
     np.testing.assert_array_equal(sampled.tokens[0], first.tokens[0])
-    batch = type("Rows", (), {
-        "prompts": pad([permit.tokens], 4),
-        "prompt_lengths": np.array([3]),
-        "completions": np.arange(36)[:, None],
-    })  # fmt: skip
-    logprobs, _ = completion_logprobs(model, params, batch, 1.0, chunk=64)
+    every = Rows(pad([permit.tokens], 4), np.array([3]), np.arange(36)[:, None])
+    logprobs = trainer_logprobs(model, params, every)
     assert sampled.tokens[0][0] == int(np.asarray(logprobs)[:, 0].argmax())
 
 

@@ -7,7 +7,6 @@ environment with `transformers`.
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,9 @@ from configs.schema import ModelSection, RolloutSection
 from learner.policy.architecture import PRESETS, Rotation, from_hugging_face
 from learner.policy.engine import Engine
 from learner.policy.layout import stored_layout
-from learner.policy.logprobs import completion_logprobs
 from learner.policy.matmul import einsum_product
 from learner.policy.model import build_model, empty_cache, hidden_states, logits
-from tests.learner.conftest import make_permit
+from tests.learner.conftest import Rows, make_permit, trainer_logprobs
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "families.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})
@@ -101,12 +99,8 @@ def test_the_engine_samples_with_the_log_probabilities_of_the_trainer(case):
     while not finished:
         finished = engine.step()
     sampled = finished[0]
-    rows = SimpleNamespace(
-        prompts=np.array([permit.tokens]),
-        prompt_lengths=np.array([5]),
-        completions=np.stack(sampled.tokens),
-    )
-    expected, _ = completion_logprobs(model, params, rows, 1.0, chunk=64)
+    rows = Rows(np.array([permit.tokens]), np.array([5]), np.stack(sampled.tokens))
+    expected = trainer_logprobs(model, params, rows)
     np.testing.assert_allclose(np.stack(sampled.logprobs), expected, atol=1e-5)
 
 

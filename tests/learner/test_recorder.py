@@ -45,6 +45,20 @@ def test_a_resumed_run_has_each_step_once(tmp_path):
     assert [event.step for event in events.Scalars("reward/mean")] == [1, 2, 3, 4, 5]
 
 
+def test_what_was_flushed_is_on_disk(tmp_path):
+    """A process that is killed behind a checkpoint has no time to write anything more."""
+    folder = open_run(tmp_path, CONFIG)
+    recorder = Recorder(folder, CONFIG, 0, ())
+    names = {f"a/{n}": n / 8 for n in range(200)}
+    for step in range(1, 31):
+        recorder.step(step, names, {"trace": "**text**"})
+        recorder.flush()
+        events = EventAccumulator(str(folder.tensorboard)).Reload()
+        assert events.Scalars("a/199")[-1].step == step
+    assert events.Scalars("a/3")[-1].value == 3 / 8
+    assert events.Tensors("trace/text_summary")[-1].tensor_proto.string_val == [b"**text**"]
+
+
 def test_a_trace_can_be_read():
     text = trace_markdown(GROUPS[1], 2)
     assert "What is 1 + 2?" in text and "judge was down" in text

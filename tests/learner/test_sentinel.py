@@ -8,9 +8,8 @@ import pytest
 from configs.errors import RunError
 from learner.batch import build_batch, select
 from learner.pack import PackedShape, pack
-from learner.policy.logprobs import completion_logprobs
 from learner.sentinel import Sentinel, make_comparison
-from tests.learner.conftest import make_config, make_group
+from tests.learner.conftest import Rows, make_config, make_group, trainer_logprobs
 
 CONFIG = make_config(rollout={"temperature": 0.7}, learner={"sentinel_stops": True})
 
@@ -19,7 +18,8 @@ def sampled(model, params, temperature=0.7, off=0.0):
     """A batch whose tokens were sampled by `params`, as far as the sentinel can tell."""
     groups = [make_group(n, [0.1, 0.2, 0.3, 0.4]) for n in range(2)]
     batch = build_batch(select(groups, CONFIG, 1), CONFIG)
-    logprobs = completion_logprobs(model, params, batch, temperature, 512)[0]
+    rows = Rows(batch.prompts, batch.prompt_lengths, batch.completions)
+    logprobs = trainer_logprobs(model, params, rows, temperature)
     signs = np.where(np.arange(logprobs.shape[1]) % 2, off, -off).astype(np.float32)
     return pack(
         batch._replace(sampled_logprobs=np.asarray(logprobs) + signs), PackedShape(2, 1, 48)
