@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from configs.errors import InputError, RunError
+from learner.suspects import LearnerLost
 
 _FETCH_S = 60.0  # for an answer that is there already
 _DEATH_NOTICE_S = 3.0  # Ray reports a process that ended after 1 to 2 s
@@ -18,7 +19,7 @@ class WorkerGone(RunError):
     """A process that died or does not answer, by name. Only a new job can go on without it."""
 
 
-class LearnerGone(WorkerGone):
+class LearnerGone(WorkerGone, LearnerLost):
     """A process of the learner. The other parts of the job are there and go on with a new one."""
 
 

@@ -165,10 +165,10 @@ class Job:
         print(f"warning: {what}: {outcome}", file=sys.stderr, flush=True)
         note_incident(self.folder.ledger_file, outcome, what)
 
-    def feed(self, consumed: int) -> PermitFeed:
-        """The training stream behind the prompts that were used up."""
+    def feed(self, first_open: int) -> PermitFeed:
+        """The training stream from the first prompt on that is not used up."""
         corpus = self.corpus
-        return PermitFeed(corpus.train, corpus.tokenizer, self.config, consumed)
+        return PermitFeed(corpus.train, corpus.tokenizer, self.config, first_open)
 
     def evaluation(self) -> Evaluation:
         corpus = self.corpus

@@ -19,6 +19,7 @@ from learner.history import History
 from learner.ledger import Ledger
 from learner.loop import Parts, StepReport, Stop, train
 from learner.metrics import bottleneck, scalars
+from learner.order import order_of
 from learner.progress import Progress
 from learner.recorder import Recorder, trace_markdown
 from learner.summary import (
@@ -156,8 +157,9 @@ def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> 
             learner=job.learner,
             weights=job.weights,
             collector=job.collector,
+            order=order_of(config),
             history=history,
-            permits=job.feed(ledger.consumed).permits,
+            permits=job.feed(ledger.first_open).permits,
             ask=job.permits.put,
             check=check,
             report=report,

@@ -125,6 +125,8 @@ class LoopSection(Section):
     groups_per_step: Count = 16
     max_staleness: Annotated[int, Field(ge=0, le=16)] = 1
     """Optimizer steps between the policy that sampled a group and the one that trains on it."""
+    order: Literal["exact", "arrival"] = "exact"
+    """A step trains on its own prompts, bit for bit again in every run; or on what came first."""
     time_budget_s: Annotated[float, Field(gt=0)] = 32400.0
     """Wall time from the start of the command after which training stops, saves and evaluates."""
     wait_timeout_s: Annotated[float, Field(gt=0)] = 600.0

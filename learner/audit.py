@@ -7,11 +7,8 @@ the order of the data, so that a change of any one of them shows.
 
 import json
 import sqlite3
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,55 +19,19 @@ from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 from learner import fingerprint
 from learner.batch import select
-from learner.history import content, file_sha256, open_database, read_steps
-from learner.ledger import outcomes, policy_version
+from learner.books import USED, Books, Finding, check_ledger, read_ledger
+from learner.history import content, file_sha256
+from learner.ledger import Ledger, outcomes
 from learner.stored import (
     Row,
     checkpoint_steps,
     groups_of,
     read_checkpoint,
+    read_record,
     rollout_files,
     stored_scalars,
     stored_steps,
 )
-
-USED = ("trained", "dropped")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that does not hold."""
-
-    what: str
-    ids: tuple[int, ...]  # prompts (places in the stream) or steps, as `what` says
-
-
-@dataclass
-class Books:
-    """The ledger in memory, and what is found while it is compared."""
-
-    horizon: int  # the newest checkpoint's step: what is checked ends here
-    permits: dict[int, dict[str, Any]]  # by place
-    steps: dict[int, dict[str, Any]]
-    files: dict[str, str]  # rollouts: name -> SHA-256
-    findings: list[Finding] = field(default_factory=list)
-
-    def expect(self, what: str, wrong: Iterable[int]) -> None:
-        """`wrong`: the prompts or steps for which it does not hold."""
-        if wrong := sorted(wrong):
-            self.finding(what, *wrong)
-
-    def finding(self, what: str, *ids: int) -> None:
-        self.findings.append(Finding(what, ids))
-
-    @cached_property
-    def used(self) -> dict[int, list[dict[str, Any]]]:
-        """The permits that each step used, in the order of the data."""
-        of_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for _, permit in sorted(self.permits.items()):
-            if permit["state"] in USED:
-                of_step[permit["step"]].append(permit)
-        return of_step
 
 
 def audit(
@@ -87,7 +48,7 @@ def audit(
         books = Books(horizon, *read_ledger(folder.ledger_file, horizon))
     except (sqlite3.DatabaseError, ValueError) as error:
         books = Books(horizon, {}, {}, {}, [Finding(f"ledger.sqlite cannot be read: {error}", ())])
-    places = range(horizon * config.loop.groups_per_step)
+    places = _used_up(books, folder.checkpoints, config)
     check_ledger(books, config, places, question_at)
     doubled = _check_rollouts(books, folder.rollouts, config, question_at)
     _check_events(books, folder.tensorboard)
@@ -110,52 +71,15 @@ def audit(
     }
 
 
-def read_ledger(
-    path: Path, horizon: int
-) -> tuple[dict[int, dict], dict[int, dict], dict[str, str]]:
-    if not path.exists():
-        raise ValueError("it is not there")
-    with closing(open_database(path, create=False)) as database:
-        ((verdict,),) = database.execute("PRAGMA integrity_check(1)").fetchall()
-        if verdict != "ok":
-            raise ValueError(verdict)
-        database.row_factory = sqlite3.Row
-        files = dict(
-            database.execute("SELECT name, sha256 FROM files WHERE step <= ?", [horizon]).fetchall()
-        )
-        permits = {row["place"]: dict(row) for row in database.execute("SELECT * FROM permits")}
-    return permits, {step["step"]: step for step in read_steps(path)}, files
-
-
-def check_ledger(
-    books: Books, config: RunConfig, places: range, question_at: Callable[[int], Question]
-) -> None:
-    """Every prompt used once, by its own step, with its own version, in the order of the data."""
-    per_step = config.loop.groups_per_step
-    used = {p: permit for p, permit in books.permits.items() if permit["state"] in USED}
-    inside = {place: used[place] for place in places if place in used}
-
-    def wrong(holds: Callable[[int, dict], bool]) -> list[int]:
-        return [place for place, permit in inside.items() if not holds(place, permit)]
-
-    books.expect("prompts lost: neither trained nor dropped", set(places) - set(used))
-    books.expect(
-        "prompts used by another step than their own",
-        wrong(lambda place, permit: permit["step"] == place // per_step + 1),
-    )
-    books.expect(
-        "prompts sampled with another policy version than their own",
-        wrong(lambda place, permit: permit["version"] == policy_version(place, config)),
-    )
-    books.expect(
-        "prompts dropped without a reason, or trained with one",
-        wrong(lambda _, permit: (permit["state"] == "dropped") == bool(permit["reason"])),
-    )
-    books.expect(
-        "prompts out of the order of the data",
-        wrong(lambda place, permit: permit["question"] == question_at(place).id),
-    )
-    books.expect("steps missing in the ledger", set(range(1, books.horizon + 1)) - set(books.steps))
+def _used_up(books: Books, checkpoints: Path, config: RunConfig) -> Sequence[int]:
+    """The prompts that the newest checkpoint has behind it."""
+    if config.loop.order == "exact":
+        return range(books.horizon * config.loop.groups_per_step)
+    try:
+        ledger = Ledger(**read_record(checkpoints, books.horizon)["ledger"])
+    except (OSError, ValueError, LookupError, TypeError):  # found when it is compared
+        return [p["place"] for s, used in books.used.items() if s <= books.horizon for p in used]
+    return sorted(set(range(ledger.cursor)) - set(ledger.outstanding))
 
 
 def _check_rollouts(

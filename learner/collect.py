@@ -52,7 +52,8 @@ class Clock(Protocol):
 class Collector:
     """Hands out scored groups by key, each once, and keeps those that came early.
 
-    The keys of a stream are taken in ascending order: what comes again later is thrown away.
+    The keys of a stream are taken in ascending order, or as they come (`take_first`): what comes
+    again later is thrown away.
     `check` is called while waiting, at least once a second: it raises to end the wait (a stop that
     was asked for, a worker that was replaced), and nothing that has arrived is lost by it.
     `ask_judges` puts groups before the judges again. While more than `max_abstain` of the
@@ -76,6 +77,7 @@ class Collector:
         self._clock = clock
         self._early: dict[Key, ScoredGroup] = {}
         self._taken: dict[str, int] = {}  # stream -> the last index that was handed out
+        self._open: dict[str, tuple[set[Key], int]] = {}  # of `take_first`: keys, oldest version
         self._losses: Counter[Key] = Counter()  # of groups that are missing, with a worker
         self.arrived = 0  # groups, so far
         self.asked_again = 0  # groups, so far
@@ -95,6 +97,31 @@ class Collector:
         They are handed out; None while one is missing.
         """
         return self._hand_out(keys) if all(key in self._early for key in keys) else None
+
+    def take_first(self, keys: Sequence[Key], count: int, oldest: int) -> list[ScoredGroup]:
+        """Those `count` of the groups of a stream that come first, in the order of their keys.
+
+        Sampled by no older policy version than `oldest`: an older group is thrown away. `keys` are
+        all that may still be taken of the stream. Else as `take`.
+        """
+        self._open[keys[0][0]] = wanted, oldest = set(keys), oldest
+
+        def here() -> list[Key]:
+            return [k for k, group in self._early.items() if k in wanted and self._is_open(group)]
+
+        self._until(lambda: len(here()) >= count, lambda: f"{count} of {len(keys)} groups")
+        return self.take(sorted(here()[:count]))
+
+    def forget_older(self, stream: str, version: int) -> list[Key]:
+        """Throw away what is here of a stream and was sampled by an older policy; their keys."""
+        older = [
+            key
+            for key, group in self._early.items()
+            if key[0] == stream and group.rollout.policy_version < version
+        ]
+        for key in older:
+            del self._early[key]
+        return older
 
     def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """Exactly these groups, in this order.
@@ -121,7 +148,10 @@ class Collector:
 
     def _hand_out(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         for stream, index in keys:
-            self._taken[stream] = max(index, self._taken.get(stream, -1))
+            if stream in self._open:
+                self._open[stream][0].discard((stream, index))
+            else:
+                self._taken[stream] = max(index, self._taken.get(stream, -1))
         return [self._early.pop(key) for key in keys]
 
     def keep(self, group: ScoredGroup) -> None:
@@ -189,23 +219,39 @@ class Collector:
 
     def _wait(self, keys: Sequence[Key]) -> list[ScoredGroup]:
         """The groups, which stay here; waits for those that are missing."""
-        missing = {key for key in keys if key not in self._early}
+
+        def missing() -> list[Key]:
+            return [key for key in keys if key not in self._early]
+
+        def awaited() -> str:
+            return f"{len(missing())} of {len(keys)}, the first {min(missing())}"
+
+        self._until(lambda: not missing(), awaited)
+        return [self._early[key] for key in keys]
+
+    def _until(self, enough: Callable[[], bool], awaited: Callable[[], str]) -> None:
+        """Take in what comes until it is `enough`; `awaited`: what is missing, in words."""
         heard = self._clock.monotonic()
-        while missing:
+        while not enough():
             self._check()
             for group in self._scored.get(max_items=256, timeout_s=1.0):
                 heard = self._clock.monotonic()
-                stream, index = group.key
-                if index > self._taken.get(stream, -1):
+                if self._is_open(group):
                     self.keep(group)
                     self.arrived += 1
-                    missing.discard(group.key)
             if self._clock.monotonic() - heard > self._timeout_s:
                 raise TimeoutError(
                     f"no scored group for {self._timeout_s:.0f} s (loop.wait_timeout_s) while "
-                    f"waiting for {len(missing)} of {len(keys)}, the first {min(missing)}"
+                    f"waiting for {awaited()}"
                 )
-        return [self._early[key] for key in keys]
+
+    def _is_open(self, group: ScoredGroup) -> bool:
+        """Whether it may still be taken."""
+        stream, index = group.key
+        if stream in self._open:
+            keys, oldest = self._open[stream]
+            return group.key in keys and group.rollout.policy_version >= oldest
+        return index > self._taken.get(stream, -1)
 
 
 def _quarters(keys: list[Key]) -> list[list[Key]]:

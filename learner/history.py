@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from cluster.messages import ScoredGroup
+from learner.batch import Batch
 from learner.ledger import Ledger, outcomes
 from learner.loop import StepReport
+from learner.suspects import SET_ASIDE, TABLE, Suspects
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS permits (
@@ -81,13 +83,14 @@ ON CONFLICT (place) DO UPDATE SET
     state = 'asked', version = excluded.version, attempt = attempt + 1
 """
 _USE = """
-UPDATE permits SET state = ?, question = ?, step = ?, reason = ?, actor = ?, judge = ?, content = ?
+UPDATE permits SET state = ?, version = ?, question = ?, step = ?, reason = ?, actor = ?, judge = ?,
+    content = ?
 WHERE place = ?
 """
 _GIVE_BACK = """
 UPDATE permits SET state = 'given back', question = NULL, step = NULL, reason = NULL,
     actor = NULL, judge = NULL, content = NULL
-WHERE place >= ?
+WHERE step > ? OR step IS NULL
 """
 
 
@@ -100,13 +103,14 @@ class History:
 
     def __init__(self, path: Path, ledger: Ledger, learner: str):
         self._db = open_database(path, create=True)
+        self._suspects = Suspects(self._db, path.parent / "skipped")
         self._written = time.monotonic()
         with self._db:
-            self._db.executescript(_TABLES)
+            self._db.executescript(_TABLES + TABLE)
             used = "SELECT count(*) FROM permits WHERE state IN ('trained', 'dropped')"
-            (before,) = self._db.execute(f"{used} AND place < ?", [ledger.consumed]).fetchone()
-            (behind,) = self._db.execute(f"{used} AND place >= ?", [ledger.consumed]).fetchone()
-            self._db.execute(_GIVE_BACK, [ledger.consumed])
+            (before,) = self._db.execute(f"{used} AND step <= ?", [ledger.step]).fetchone()
+            (behind,) = self._db.execute(f"{used} AND step > ?", [ledger.step]).fetchone()
+            self._db.execute(_GIVE_BACK, [ledger.step])
             self._db.execute("DELETE FROM steps WHERE step > ?", [ledger.step])
             self._db.execute("DELETE FROM files WHERE step > ?", [ledger.step])
             self._aside = dict(self._db.execute("SELECT place, reason FROM aside").fetchall())
@@ -128,12 +132,17 @@ class History:
         return self._aside
 
     def set_aside(self, place: int, reason: str) -> None:
-        """Its groups kill their workers: from now on nobody is asked for it, nor after a resume."""
+        """It kills who works on it: from now on nobody is asked for it, nor after a resume."""
         self._aside[place] = reason
         with self._db:
             row = [place, reason, time.time()]
             self._db.execute("INSERT OR REPLACE INTO aside VALUES (?, ?, ?)", row)
         print(f"warning: prompt {place} of the training stream: {reason}", file=sys.stderr)
+
+    def update_lost(self, step: int, places: Sequence[int], batch: Batch) -> None:
+        """The learner was lost in an update: sets aside what is to blame, once that is known."""
+        for place in self._suspects.lost(step, places, batch):
+            self.set_aside(place, SET_ASIDE)
 
     def asked(self, places: Sequence[int], version: int) -> None:
         with self._db:
@@ -161,6 +170,7 @@ class History:
         self._written = now
         with self._db:
             self._db.executemany(_USE, uses)
+            self._suspects.acquit([group.key[1] for group in chosen.groups])
             places = ", ".join(f":{name}" for name in step)
             self._db.execute(f"INSERT INTO steps ({', '.join(step)}) VALUES ({places})", step)
 
@@ -256,4 +266,5 @@ def _use(group: ScoredGroup, step: int, reason: str) -> tuple:
     state = "dropped" if reason else "trained"
     question = rollout.permit.question.id
     place = rollout.permit.index
-    return state, question, step, reason or None, rollout.actor, group.judge, digest, place
+    fate = state, rollout.policy_version, question, step, reason or None
+    return *fate, rollout.actor, group.judge, digest, place

@@ -4,7 +4,9 @@ A prompt is asked for (its permit is outstanding), then consumed by exactly one 
 dropped with a reason. What became of each is in `learner.history`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from configs.schema import RunConfig
 from learner.batch import StepGroups
@@ -16,13 +18,24 @@ class Ledger:
 
     step: int = 0  # optimizer steps done, which is the newest policy version
     cursor: int = 0  # prompts asked for so far
-    consumed: int = 0  # prompts used up so far; [consumed, cursor) are outstanding
+    consumed: int = 0  # prompts used up so far
     trained: int = 0
     dropped: int = 0
+    ahead: tuple[int, ...] = ()  # used up before an earlier one was; none in the exact order
+
+    def __post_init__(self):
+        object.__setattr__(self, "ahead", tuple(self.ahead))  # a checkpoint's JSON has lists
 
     @property
-    def outstanding(self) -> range:
-        return range(self.consumed, self.cursor)
+    def first_open(self) -> int:
+        """All prompts before it are used up."""
+        return self.consumed - len(self.ahead)
+
+    @property
+    def outstanding(self) -> Sequence[int]:
+        """Prompts that were asked for and are not used up, in order."""
+        asked = range(self.first_open, self.cursor)
+        return [place for place in asked if place not in self.ahead] if self.ahead else asked
 
     def ask_ahead(self, config: RunConfig) -> tuple["Ledger", range]:
         """The prompts to ask for now, so that `max_staleness + 1` steps of work are under way."""
@@ -43,15 +56,20 @@ class Ledger:
     def after(self, chosen: StepGroups) -> "Ledger":
         """The ledger once a step has used up its groups."""
         trained = outcomes(chosen).count("")
+        used = {*self.ahead, *(group.key[1] for group in chosen.groups)}
+        first_open = self.first_open
+        while first_open in used:
+            first_open += 1
         return replace(
             self,
             step=self.step + 1,
             consumed=self.consumed + len(chosen.groups),
             trained=self.trained + trained,
             dropped=self.dropped + len(chosen.groups) - trained,
+            ahead=sorted(place for place in used if place > first_open),
         )
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

@@ -14,7 +14,9 @@ from cluster.messages import Permit, ScoredGroup
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
 from learner.collect import SET_ASIDE, Collector, Key, WorkLost
-from learner.ledger import Ledger, policy_version
+from learner.ledger import Ledger
+from learner.order import Order
+from learner.suspects import LearnerLost
 
 
 class Stop(Exception):
@@ -22,7 +24,10 @@ class Stop(Exception):
 
 
 class Learner(Protocol):
-    """What the loop needs of the learner: a `LearnerHost`, or a slice of them."""
+    """What the loop needs of the learner: a `LearnerHost`, or a slice of them.
+
+    Raises LearnerLost when a process of it died or hangs.
+    """
 
     def train_step(self, batch: Batch) -> dict[str, float]: ...
 
@@ -48,6 +53,8 @@ class History(Protocol):
     def asked(self, places: Sequence[int], version: int) -> None: ...
 
     def set_aside(self, place: int, reason: str) -> None: ...
+
+    def update_lost(self, step: int, places: Sequence[int], batch: Batch) -> None: ...
 
     def done(self, report: "StepReport") -> None: ...
 
@@ -76,6 +83,7 @@ class Parts:
     learner: Learner
     weights: Weights
     collector: Collector
+    order: Order
     history: History
     permits: Callable[[Sequence[int], int], list[Permit]]  # of prompts, for a policy version
     ask: Callable[[list[Permit]], None]
@@ -91,13 +99,14 @@ def train(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, str]
     """
     for version in ledger.versions(config):
         parts.weights.publish(version, parts.learner.export(version))
-    _ask(config, parts, ledger.outstanding)  # of a run that was cut off
+    _ask(parts, ledger, ledger.outstanding)  # of a run that was cut off
     reason, reward = "all steps done", None
     try:
         while ledger.step < config.loop.steps:
             parts.check()
+            overdue = parts.order.overdue(ledger, parts.collector)
             ledger, ahead = ledger.ask_ahead(config)
-            _ask(config, parts, ahead)
+            _ask(parts, ledger, [*overdue, *ahead])
             report = _step(config, parts, ledger)
             ledger, reward = report.ledger, _comparable(report.chosen.mean_reward)
             parts.history.done(report)
@@ -125,8 +134,8 @@ def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: b
         parts.history.damaged(what)
 
 
-def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
-    for version, prompts in groupby(indices, lambda index: policy_version(index, config)):
+def _ask(parts: Parts, ledger: Ledger, places: Sequence[int]) -> None:
+    for version, prompts in groupby(places, lambda place: parts.order.version(place, ledger.step)):
         asked = list(prompts)
         parts.history.asked(asked, version)
         permits, aside = parts.permits(asked, version), parts.history.aside
@@ -137,18 +146,18 @@ def _ask(config: RunConfig, parts: Parts, indices: Sequence[int]) -> None:
             parts.ask(wanted)
 
 
-def _groups(config: RunConfig, parts: Parts, ledger: Ledger) -> list[ScoredGroup]:
+def _groups(parts: Parts, ledger: Ledger) -> list[ScoredGroup]:
     """Those of the next step, in the order of their prompts."""
     while True:
         try:
-            return parts.collector.take([("train", n) for n in ledger.next_prompts(config)])
+            return parts.order.take(ledger, parts.collector)
         except WorkLost as lost:  # sampling is deterministic, and what comes twice is used once
-            _ask_again(config, parts, ledger, lost)
+            _ask_again(parts, ledger, lost)
 
 
-def _ask_again(config: RunConfig, parts: Parts, ledger: Ledger, lost: WorkLost) -> None:
+def _ask_again(parts: Parts, ledger: Ledger, lost: WorkLost) -> None:
     def ask(keys: list[Key]) -> None:
-        _ask(config, parts, [index for _, index in keys])
+        _ask(parts, ledger, [index for _, index in keys])
 
     def set_aside(key: Key) -> None:
         parts.history.set_aside(key[1], SET_ASIDE)
@@ -164,12 +173,12 @@ def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     def mark() -> None:
         marks.append(time.perf_counter())
 
-    groups = _groups(config, parts, ledger)
+    groups = _groups(parts, ledger)
     mark()
     chosen = select(groups, config, ledger.step + 1)
     batch = build_batch(chosen, config)
     mark()
-    metrics = parts.learner.train_step(batch)
+    metrics = _update(parts, chosen, batch, ledger.step + 1)
     mark()
     ledger = ledger.after(chosen)
     parts.weights.publish(ledger.step, parts.learner.export(ledger.step))
@@ -177,3 +186,13 @@ def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     parts_of_step = ("wait", "build", "update", "publish")
     seconds = dict(zip(parts_of_step, np.diff(marks).tolist(), strict=True))
     return StepReport(ledger.step, chosen, metrics, seconds, ledger)
+
+
+def _update(parts: Parts, chosen: StepGroups, batch: Batch, step: int) -> dict[str, float]:
+    try:
+        return parts.learner.train_step(batch)
+    except LearnerLost:
+        read = zip(chosen.groups, chosen.trained, strict=True)
+        suspects = [group.key[1] for group, trained in read if trained and not group.set_aside]
+        parts.history.update_lost(step, suspects, batch)
+        raise

@@ -70,13 +70,15 @@ class Sentinel:
     def check(
         self, step: int, version: int, policies: dict[int, Params], batch: Packed
     ) -> dict[str, float]:
-        """The comparison if one is due at `step`, else {}.
+        """The comparison if one is due at `step`, else {}; none in the order of arrival.
 
         `version`: of the policy that sampled; `policies`: those that are here, by version.
         Raises RunError outside the band with `learner.sentinel_stops`.
         """
         learner = self._config.learner
         every = learner.sentinel_every
+        if self._config.loop.order == "arrival":
+            return {}  # several policies sampled the groups of a step
         if not every or (self._begun and step % every):
             return {}
         self._begun = True

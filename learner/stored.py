@@ -79,9 +79,13 @@ def checkpoint_steps(checkpoints: Path) -> list[int]:
 
 def read_checkpoint(checkpoints: Path, step: int) -> StoredCheckpoint:
     """Raises whatever Orbax raises for damaged files: many kinds."""
-    place = checkpoints / "grpo" / str(step)
-    record = json.loads((place / "record" / "metadata").read_text())
-    return StoredCheckpoint(step, read_trees(place), record)
+    record = read_record(checkpoints, step)
+    return StoredCheckpoint(step, read_trees(checkpoints / "grpo" / str(step)), record)
+
+
+def read_record(checkpoints: Path, step: int) -> dict[str, Any]:
+    """What lies beside the arrays: "ledger", "checksum"."""
+    return json.loads((checkpoints / "grpo" / str(step) / "record" / "metadata").read_text())
 
 
 def read_trees(place: Path) -> dict[str, Any]:

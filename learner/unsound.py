@@ -29,7 +29,7 @@ class Skipped:
         self._in_a_row += 1
         dump = self._folder / f"step-{step:06d}.npz"
         if dumps:
-            _write(dump, batch)
+            write_batch(dump, batch)
         if self._in_a_row >= self._limit:
             raise RunError(
                 f"steps up to {step}: {self._in_a_row} updates in a row were not finite and "
@@ -49,7 +49,8 @@ def _culprit(batch: Batch, names: Sequence[str], sound: np.ndarray) -> str:
     return f"the gradient of {names[int(np.argmin(sound))]}"
 
 
-def _write(path: Path, batch: Batch) -> None:
+def write_batch(path: Path, batch: Batch) -> None:
+    """Keep it for whoever wants to know what was wrong with it; `numpy.load` reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     with unfinished.open("wb") as file:

@@ -14,6 +14,7 @@ from learner.host import LearnerHost
 from learner.ledger import Ledger
 from learner.loop import Parts, train
 from learner.metrics import scalars
+from learner.order import order_of
 from learner.recorder import Recorder
 from tests.learner.conftest import VOCABULARY, make_config, make_permit
 
@@ -126,6 +127,7 @@ class Pipeline:
                 max_abstain=self.config.judge.max_abstain,
                 pause_s=0.0,
             ),
+            order=order_of(self.config),
             history=self.history,
             permits=self.permits_of,
             ask=self.permits.put,

@@ -1,6 +1,7 @@
 """From rows of a data set to what the actors and the learner eat: permits and demonstrations."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from learner.policy.tokenizer import Tokenizer
 class PermitFeed:
     """Permits of the training stream, in the stream's order.
 
-    `consumed`: prompts that the run has used up already; the stream goes on behind them.
+    `first_open`: the first prompt that the run has not used up; the stream goes on with it.
     """
 
     def __init__(
@@ -27,10 +28,10 @@ class PermitFeed:
         table: pa.Table,
         tokenizer: Tokenizer,
         config: RunConfig,
-        consumed: int,
+        first_open: int,
     ):
         self._table, self._tokenizer, self._config = table, tokenizer, config
-        self._stream = PromptStream(table.num_rows, config.run.seed, consumed)
+        self._stream = PromptStream(table.num_rows, config.run.seed, first_open)
         self._asked: dict[int, Permit] = {}  # those that may be asked for again
 
     def permits(self, indices: Sequence[int], policy_version: int) -> list[Permit]:
@@ -39,11 +40,19 @@ class PermitFeed:
         new = sum(index >= self._stream.cursor for index in indices)
         for index, row in self._stream.take(new):
             self._asked[index] = self._permit(index, row, policy_version)
-        permits = [self._asked[index] for index in indices]
+        permits = [
+            replace(self._asked.get(index) or self._again(index), policy_version=policy_version)
+            for index in indices
+        ]
         loop = self._config.loop
         oldest = self._stream.cursor - (loop.max_staleness + 1) * loop.groups_per_step
         self._asked = {index: p for index, p in self._asked.items() if index >= oldest}
         return permits
+
+    def _again(self, index: int) -> Permit:
+        """One that was asked for long ago."""
+        ((_, row),) = PromptStream(self._table.num_rows, self._config.run.seed, index).take(1)
+        return self._permit(index, row, 0)
 
     def _permit(self, index: int, row: int, policy_version: int) -> Permit:
         asked = question(self._table, row)

@@ -68,8 +68,8 @@ def make_permit(index: int, tokens=(5, 6, 7), siblings: int = 4, **fields) -> Pe
     )
 
 
-def make_group(index: int, rewards, lengths=(3, 5, 1, 10), abstained=(), seed=0) -> ScoredGroup:
-    """A scored group of random tokens with the given rewards and completion lengths."""
+def make_group(index: int, rewards, lengths=(3, 5, 1, 10), abstained=(), seed=0, version=0):
+    """A ScoredGroup of random tokens with the given rewards and completion lengths."""
     rng = np.random.default_rng((seed, index))
     verdicts = tuple(
         Verdict.abstain("judge was down") if sibling in abstained else Verdict(reward, {})
@@ -77,7 +77,7 @@ def make_group(index: int, rewards, lengths=(3, 5, 1, 10), abstained=(), seed=0)
     )
     rollout = RolloutGroup(
         permit=make_permit(index, rng.integers(4, VOCABULARY, rng.integers(2, 8)), len(rewards)),
-        policy_version=0,
+        policy_version=version,
         tokens=tuple(rng.integers(4, VOCABULARY, n).astype(np.int32) for n in lengths),
         logprobs=tuple(-rng.gamma(2.0, 0.8, n).astype(np.float32) for n in lengths),
         texts=("",) * len(rewards),

@@ -23,7 +23,7 @@ CONFIG = make_config(loop={"groups_per_step": 3, "steps": 5}, grpo={"widest_grou
 def report(step, ledger=None):
     """A step that trains its first and third prompt."""
     rewards = ([0.0, 1.0, 0.0, 1.0], [0.5, 0.5, 0.5, 0.4], [0.1, 0.9, 0.1, 0.9])
-    groups = [make_group(3 * step - 3 + n, r) for n, r in enumerate(rewards)]
+    groups = [make_group(3 * step - 3 + n, r, version=step - 1) for n, r in enumerate(rewards)]
     metrics = {"fingerprint": float(1000 + step), "loss": 0.5}
     seconds = {"wait": 0.5, "update": 0.25}
     return StepReport(step, select(groups, CONFIG, step), metrics, seconds, ledger or Ledger())

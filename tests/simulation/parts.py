@@ -14,7 +14,8 @@ from learner import loop
 from learner.collect import WorkLost
 from learner.history import History
 from learner.ledger import Ledger
-from tests.simulation.world import Disk, World
+from learner.suspects import LearnerLost
+from tests.simulation.world import Disk, Poison, World
 
 JUDGE = -1  # among the actors
 LEARNER_DEATHS = ("learner death", "queue death")
@@ -33,21 +34,21 @@ def answer(coroutine: Coroutine) -> Any:
 class Pools:
     """Simulated rollout and judge actors between the real queues."""
 
-    def __init__(self, world: World, config: RunConfig, poison: set[int], judge_poison: set[int]):
-        self.world, self.config = world, config
-        self.poison, self.judge_poison = poison, judge_poison  # prompts that kill who takes them
+    def __init__(self, world: World, config: RunConfig, poison: Poison):
+        self.world, self.config, self.poison = world, config, poison
         self.keep = config.loop.max_staleness + 2  # as the job does
         self.weights: dict[int, bytes] = {}
         self.permits, self.scored = _Queue(), _Queue()
         self.ended = ""  # why the job is over, once that is noticed
-        self._struck = ""  # what has happened to them
+        self.struck = ""  # what has happened to them
         self._strikes = 0
         self._dead: dict[int, object] = {}  # actors that a poisonous group killed, each death
         self._replaced = False  # an actor was, and the loop does not know it yet
         self._judged: deque = deque(maxlen=99)  # keys of what the judge got
         self._lost: set[int] = set()  # actors that were replaced
+        self._idle: list[int] = []  # actors that wait for permits
         for actor in range(int(world.rng.integers(1, 4))):
-            world.after(world.delay(), lambda actor=actor: self._turn(actor))
+            self._next_turn(actor)
         if np.isfinite(world.faults.at_s):
             world.after(world.faults.at_s, self._strike)
 
@@ -58,15 +59,18 @@ class Pools:
             del self.weights[old]
 
     def permits_of(self, indices, version: int) -> list[Permit]:
-        size, tokens = self.config.rollout.group_size, np.array([5, 6], np.int32)
+        """Their tokens are their places, so that a batch shows what it is made of."""
+        size = self.config.rollout.group_size
         return [
-            Permit("train", n, QUESTIONS[n % len(QUESTIONS)], tokens, size, 1.0, version)
+            Permit("train", n, QUESTIONS[n % 64], np.array([n], np.int32), size, 1.0, version)
             for n in indices
         ]
 
     def ask(self, asked: list[Permit]) -> None:
         self.world.call(f"ask {[permit.index for permit in asked]}")
         answer(self.permits.put(asked))
+        while self._idle:
+            self._next_turn(self._idle.pop())
 
     def ask_judges(self, groups: list[ScoredGroup]) -> None:
         self.world.call(f"judge again {[group.key[1] for group in groups]}")
@@ -75,16 +79,15 @@ class Pools:
 
     def get(self, max_items: int, timeout_s: float) -> list[ScoredGroup]:
         self.world.call("get")
-        waiting = self.scored
         until = self.world.now + timeout_s
-        self.world.pass_until(until, enough=lambda: answer(waiting.stats())["depth"] > 0)
-        return answer(waiting.get(max_items, 0.0))
+        self.world.pass_until(until, enough=lambda: len(self.scored._items) > 0)
+        return answer(self.scored.get(max_items, 0.0))
 
     def put(self, items: list) -> None:
         raise NotImplementedError
 
     def check_stop(self) -> None:
-        if self._struck == "signal":
+        if self.struck == "signal":
             raise loop.Stop("signal")
 
     def check(self) -> None:
@@ -102,7 +105,7 @@ class Pools:
 
     def _strike(self) -> None:
         """A death is noticed a little later, a hang much later; some strike again."""
-        self._struck = kind = self.world.faults.kind
+        self.struck = kind = self.world.faults.kind
         self.world.note(kind)
         if kind in LEARNER_DEATHS:
             self.world.after(1.5, self._notice_learner)
@@ -110,18 +113,18 @@ class Pools:
             self.world.after(1.5 if kind.endswith("death") else 60.0, self._replace)
 
     def _notice_learner(self) -> None:
-        self.ended = f"{self._struck} noticed"
+        self.ended = f"{self.struck} noticed"
 
     def _replace(self) -> None:
-        self.world.note(f"{self._struck} noticed")
-        actor = 0 if self._struck.startswith("rollout") else JUDGE
+        self.world.note(f"{self.struck} noticed")
+        actor = 0 if self.struck.startswith("rollout") else JUDGE
         self._lost.add(actor)
         self._dead.pop(actor, None)
-        self._struck, self._replaced = "", True
+        self.struck, self._replaced = "", True
         self._strikes += 1
         # more often in a row, and it would rightly be taken for the fault of a group
         if (
-            self._strikes < (2 if self.poison | self.judge_poison else 4)
+            self._strikes < (2 if self.poison.rollout | self.poison.judge else 4)
             and self.world.rng.random() < 0.5
         ):
             self.world.after(self.world.delay(), self._strike)
@@ -143,16 +146,22 @@ class Pools:
 
         What one has taken that died or hangs is lost.
         """
+        if not self.permits._items:
+            self._idle.append(actor)
+            return
         if actor not in self._dead:
             most = int(self.world.rng.integers(1, 4))
             self._work(actor, answer(self.permits.get(most, 0.0, str(actor))))
+        self._next_turn(actor)
+
+    def _next_turn(self, actor: int) -> None:
         self.world.after(self.world.delay(), lambda: self._turn(actor))
 
     def _work(self, actor: int, taken: list[Permit]) -> None:
-        if actor == 0 and self._struck.startswith("rollout"):
+        if actor == 0 and self.struck.startswith("rollout"):
             return
         for permit in taken:
-            if permit.index in self.poison:
+            if permit.index in self.poison.rollout:
                 self._poisoned(actor, permit.key)
                 return
         for permit in taken:
@@ -184,9 +193,9 @@ class Pools:
         if JUDGE in self._dead:
             return
         self._judged.append(group.key)
-        if self._struck in ("judge death", "judge hang"):
+        if self.struck in ("judge death", "judge hang"):
             return
-        if group.permit.index in self.judge_poison:
+        if group.permit.index in self.poison.judge:
             self._poisoned(JUDGE, group.permit.key)
             return
         down = self.world.faults.lasting("judge outage", self.world.now) > 0
@@ -203,8 +212,9 @@ class Pools:
 class SimLearner:
     """A learner whose parameters are a hash of everything it was ever trained on."""
 
-    def __init__(self, world: World, disk: Disk, config: RunConfig):
+    def __init__(self, world: World, disk: Disk, config: RunConfig, poison: Poison, pools: Pools):
         self.world, self.disk, self.config = world, disk, config
+        self.poison, self.pools = poison, pools
         whole = [step for step in disk.checkpoints if step not in disk.torn]
         kept = disk.checkpoints[max(whole)] if whole else None
         self.version = max(whole, default=0)
@@ -219,6 +229,7 @@ class SimLearner:
 
     def train_step(self, batch) -> dict[str, float]:
         self.world.call("train", takes_s=float(self.world.rng.uniform(0.1, 0.5)))
+        self._survive(batch)
         self.policies[self.version] = self.params
         digest = hashlib.blake2b(self.params, digest_size=16)
         for array in batch:
@@ -230,6 +241,22 @@ class SimLearner:
         self.world.call("trained")
         number = int.from_bytes(self.params[:6], "little")
         return {"fingerprint": float(number), "loss": 0.0, "grad_norm": 1.0}
+
+    def _survive(self, batch) -> None:
+        """Not what kills it; and not a fault in the middle of an update, which is a chance.
+
+        More than two of these, and they would rightly be taken for the fault of a group: then the
+        fault is noticed after the update.
+        """
+        siblings = len(batch.weights) // len(batch.prompts)
+        read = batch.weights.any(axis=1)[::siblings]  # of those set aside nothing is
+        if self.poison.learner & set(batch.prompts[read, 0].tolist()):
+            self.world.call("a batch kills the learner", self.world.rng.choice([1.5, 60.0]))
+            raise LearnerLost("the learner died in an update")
+        chance = self.pools.struck == "learner death" and not self.poison.learner
+        if chance and self.disk.learners_lost < 2:
+            self.disk.learners_lost += 1
+            raise LearnerLost("the learner died by chance")
 
     def save(self, phase, step: int, ledger: dict, metrics, wait: bool) -> list[str]:
         """Asynchronous: complete a while later; a crash before that may leave it torn."""
@@ -270,6 +297,10 @@ class SimHistory(History):
     def set_aside(self, place, reason):
         self.world.write("history: set aside")
         super().set_aside(place, reason)
+
+    def update_lost(self, step, places, batch):
+        self.world.write("history: update lost")
+        super().update_lost(step, places, batch)
 
     def sync(self):
         self.world.write("history: sync")

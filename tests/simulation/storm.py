@@ -23,20 +23,27 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.errors import RunError
 from configs.schema import RunConfig
 from learner import loop
-from learner.audit import Books, check_ledger, read_ledger
+from learner.books import Books, check_ledger, read_ledger
 from learner.collect import Collector
+from learner.order import order_of
 from tests.learner.conftest import make_config
 from tests.simulation.parts import QUESTIONS, Pools, SimHistory, SimLearner
-from tests.simulation.world import Broken, Crash, Disk, World, draw_faults
+from tests.simulation.world import Broken, Crash, Disk, Poison, World, draw_faults
 
-SITTINGS = 8  # the last one is left in peace
-CONFIGURATIONS = 12
-POISON = {  # groups of a step, staleness, widest groups -> see `poison`
-    (2, 1, 1): ({3}, set()),
-    (2, 2, 2): (set(), {3, 4}),
-    (3, 2, 2): ({4}, {9}),
+STORMY = 7  # sittings with faults, at most
+PEACEFUL = 5  # afterwards: some more than one, since some prompts kill the learner
+EXACT, CONFIGURATIONS = 12, 18  # the others in the order of arrival
+POISON = {  # by configuration
+    2: Poison(learner={4}),
+    3: Poison(learner={3}, judge={4}),
+    4: Poison(rollout={3}),
+    8: Poison(judge={3, 4}),
+    11: Poison(rollout={4}, judge={9}),
+    13: Poison(rollout={5}, judge={8}),
+    14: Poison(learner={6}),
 }
 BUGS = {  # name: what the loop says, and what it says with the bug
     "an ack before the step": (
@@ -46,11 +53,11 @@ BUGS = {  # name: what the loop says, and what it says with the bug
         "            report = _step(config, parts, taken)\n",
     ),
     "a permit not given back": (
-        "    _ask(config, parts, ledger.outstanding)  # of a run that was cut off\n",
+        "    _ask(parts, ledger, ledger.outstanding)  # of a run that was cut off\n",
         "",
     ),
     "lost work not asked for again": (
-        "            _ask_again(config, parts, ledger, lost)\n",
+        "            _ask_again(parts, ledger, lost)\n",
         "            pass\n",
     ),
     "a ledger written after the checkpoint": (
@@ -97,22 +104,17 @@ def storm(seeds: range) -> Storm:
 
 def simulate(seed: int, folder: Path, trace: list[str]) -> None:
     """A whole run under the faults of a seed; what happens goes to `trace`. Raises Broken."""
-    config = configuration(seed % CONFIGURATIONS)
-    disk = run(np.random.default_rng(seed), folder, config, trace, SITTINGS)
-    check_prompts(disk, config)
-    params = disk.checkpoints[config.loop.steps]["params"]
-    if params != undisturbed(seed % CONFIGURATIONS):
+    number = seed % CONFIGURATIONS
+    params = run(np.random.default_rng(seed), folder, number, trace, STORMY)
+    if number < EXACT and params != undisturbed(number):
         raise Broken("other parameters than those of the undisturbed run")
 
 
 @cache
 def undisturbed(number: int) -> bytes:
     """The parameters of a configuration's run without faults."""
-    config = configuration(number)
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        disk = run(np.random.default_rng(0), Path(folder) / "calm", config, [], sittings=1)
-        check_prompts(disk, config)
-        return disk.checkpoints[config.loop.steps]["params"]
+        return run(np.random.default_rng(0), Path(folder) / "calm", number, [], stormy=0)
 
 
 @cache
@@ -123,39 +125,32 @@ def configuration(number: int) -> RunConfig:
             "groups_per_step": 2 + number % 2,
             "max_staleness": number % 3,
             "wait_timeout_s": 200.0,
+            "order": "exact" if number < EXACT else "arrival",
         },
         rollout={"group_size": 2},
         judge={"max_abstain": 0.0},
-        grpo={"widest_groups": number // 4},
+        grpo={"widest_groups": number // 4 % 3},
         checkpoint={"every_steps": 1 + number % 4},
     )
 
 
-def poison(config: RunConfig) -> tuple[set[int], set[int]]:
-    """Prompts that kill the rollout actor that samples them, and the judge that reads them."""
-    groups, lag, widest = (
-        config.loop.groups_per_step,
-        config.loop.max_staleness,
-        config.grpo.widest_groups,
-    )
-    return POISON.get((groups, lag, widest), (set(), set()))
-
-
-def run(rng, folder: Path, config: RunConfig, trace: list[str], sittings: int) -> Disk:
+def run(rng, folder: Path, number: int, trace: list[str], stormy: int) -> bytes:
+    """A run to its end, in which every prompt is used once; its parameters."""
     folder.mkdir(parents=True)
-    disk = Disk(folder)
-    for number in range(sittings):
-        faults = draw_faults(rng, peace=number == sittings - 1)
+    config, poison, disk = configuration(number), POISON.get(number, Poison()), Disk(folder)
+    for start in range(stormy + PEACEFUL):
+        faults = draw_faults(rng, peace=start >= stormy)
         trace.append(f"-- {faults.kind.replace(' ', '_')} {faults}")
-        if sitting(disk, config, World(rng, faults, trace)):
-            return disk
+        if sitting(disk, config, poison, World(rng, faults, trace)):
+            check_prompts(disk, config, poison)
+            return disk.checkpoints[config.loop.steps]["params"]
     raise Broken("the run does not come to its end, though nothing disturbs it any more")
 
 
-def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
+def sitting(disk: Disk, config: RunConfig, poison: Poison, world: World) -> bool:
     """One start of the run; True when it came to the end of its steps."""
-    learner = SimLearner(world, disk, config)
-    pools = Pools(world, config, *poison(config))
+    pools = Pools(world, config, poison)
+    learner = SimLearner(world, disk, config, poison, pools)
     history = SimHistory(disk.folder / "ledger.sqlite", learner.ledger, "simulated")
     history.world = world
     collector = Collector(
@@ -170,6 +165,7 @@ def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
         learner,
         pools,
         collector,
+        order_of(config),
         history,
         pools.permits_of,
         pools.ask,
@@ -184,7 +180,7 @@ def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
         return ledger.step == config.loop.steps
     except TimeoutError as error:  # no cut or outage lasts that long
         raise Broken(f"it waits for what nobody does: {error}") from error
-    except (RuntimeError, OSError) as error:
+    except (RunError, RuntimeError, OSError) as error:
         world.note(f"ended: {error}")
         return False
     except Crash:
@@ -196,7 +192,7 @@ def sitting(disk: Disk, config: RunConfig, world: World) -> bool:
             history.close()
 
 
-def check_prompts(disk: Disk, config: RunConfig) -> None:
+def check_prompts(disk: Disk, config: RunConfig, poison: Poison) -> None:
     """What the audit says of the ledger, and what the checkpoint counts."""
     end = config.loop.steps
     books = Books(end, *read_ledger(disk.folder / "ledger.sqlite", end))
@@ -204,9 +200,12 @@ def check_prompts(disk: Disk, config: RunConfig) -> None:
     check_ledger(books, config, places, lambda place: QUESTIONS[place % len(QUESTIONS)])
     if books.findings:
         raise Broken(str(books.findings))
-    aside = {n for n, permit in books.permits.items() if "set aside" in (permit["reason"] or "")}
-    if aside != set.union(*poison(config)):
+    aside = {n: p["reason"] for n, p in books.permits.items() if "set aside" in (p["reason"] or "")}
+    alone = {place for place, reason in aside.items() if "nothing else to do" in reason}
+    if alone != poison.rollout | poison.judge or not poison.learner <= set(aside):
         raise Broken(f"set aside: {aside}")
+    if len(set(aside) - alone) > len(poison.learner) * config.trained_groups:
+        raise Broken(f"set aside with the learner: {aside}")
     used = Counter(permit["state"] for permit in books.permits.values())
     ledger = disk.checkpoints[end]["ledger"]
     if (used["trained"], used["dropped"]) != (ledger["trained"], ledger["dropped"]):

@@ -25,6 +25,7 @@ class Disk:
     folder: Path
     checkpoints: dict[int, dict] = field(default_factory=dict)
     torn: set[int] = field(default_factory=set)  # there, but not what was written
+    learners_lost: int = 0  # in the middle of an update, by chance
 
     def crash(self, rng: np.random.Generator, pending: dict[int, dict], power_cut: bool) -> None:
         """What is left. A `pending` checkpoint may be whole, torn or not there at all; a power cut
@@ -42,6 +43,15 @@ class Disk:
             written = log.read_bytes()
             log.write_bytes(written[: int(rng.integers(0, len(written) + 1))])
         self.folder = after
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Prompts that kill who works on them."""
+
+    rollout: set[int] = field(default_factory=set)  # the actor that samples it
+    judge: set[int] = field(default_factory=set)  # the actor that reads it
+    learner: set[int] = field(default_factory=set)  # whose update trains on it
 
 
 KINDS = (
