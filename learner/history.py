@@ -25,7 +25,7 @@ from cluster.messages import ScoredGroup
 from learner.batch import Batch
 from learner.ledger import Ledger, outcomes
 from learner.loop import StepReport
-from learner.suspects import SET_ASIDE, TABLE, Suspects
+from learner.suspects import ASIDE, SET_ASIDE, TABLE, Suspects
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS permits (
@@ -133,16 +133,18 @@ class History:
 
     def set_aside(self, place: int, reason: str) -> None:
         """It kills who works on it: from now on nobody is asked for it, nor after a resume."""
-        self._aside[place] = reason
         with self._db:
-            row = [place, reason, time.time()]
-            self._db.execute("INSERT OR REPLACE INTO aside VALUES (?, ?, ?)", row)
+            self._db.execute(ASIDE, [place, reason, time.time()])
+        self._now_aside(place, reason)
+
+    def _now_aside(self, place: int, reason: str) -> None:
+        self._aside[place] = reason
         print(f"warning: prompt {place} of the training stream: {reason}", file=sys.stderr)
 
     def update_lost(self, step: int, places: Sequence[int], batch: Batch) -> None:
         """The learner was lost in an update: sets aside what is to blame, once that is known."""
         for place in self._suspects.lost(step, places, batch):
-            self.set_aside(place, SET_ASIDE)
+            self._now_aside(place, SET_ASIDE)
 
     def asked(self, places: Sequence[int], version: int) -> None:
         with self._db:

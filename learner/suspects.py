@@ -7,6 +7,7 @@ apart from it, and the last batch is kept in `skipped/` of the run folder.
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _LOST = """
 INSERT INTO suspects VALUES (?, 1) ON CONFLICT (place) DO UPDATE SET losses = losses + 1
 """
 
+ASIDE = "INSERT OR REPLACE INTO aside VALUES (?, ?, ?)"
+
 
 class LearnerLost(RunError):
     """A process of the learner died, or does not answer."""
@@ -40,14 +43,16 @@ class Suspects:
     def lost(self, step: int, places: Sequence[int], batch: Batch) -> list[int]:
         """The learner was lost in the update of `step`, which trained on the prompts `places`.
 
-        Returns those of them that are to be set aside.
+        Returns those of them that are set aside now: all at once or none, since a run that is cut
+        off in between must not go on with some of them.
         """
         with self._db:
             self._db.executemany(_LOST, [(place,) for place in places])
-        enough = f"SELECT place FROM suspects WHERE losses >= {LOST_UPDATES}"
-        guilty = sorted({place for (place,) in self._db.execute(enough)} & set(places))
-        if guilty:
-            write_batch(self._dumps / f"step-{step:06d}.npz", batch)
+            enough = f"SELECT place FROM suspects WHERE losses >= {LOST_UPDATES}"
+            guilty = sorted({place for (place,) in self._db.execute(enough)} & set(places))
+            if guilty:
+                write_batch(self._dumps / f"step-{step:06d}.npz", batch)
+            self._db.executemany(ASIDE, [(place, SET_ASIDE, time.time()) for place in guilty])
         return guilty
 
     def acquit(self, places: Sequence[int]) -> None:
