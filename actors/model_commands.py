@@ -23,9 +23,10 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--step", default="last", help="best, last (the default) or a number")
     sub.add_argument(
         "--to",
-        choices=["hf", "orbax"],
+        choices=["hf", "orbax", "peft"],
         default="hf",
-        help="hf: Hugging Face safetensors (default); orbax: Gemma2 as Kaggle has it",
+        help="hf: Hugging Face safetensors (default), an adapter merged; orbax: Gemma2 as Kaggle "
+        "has it; peft: the adapter alone",
     )
     sub.add_argument("--out", type=Path, default=None, help="default: RUN/export/FORMAT-STEP")
 

@@ -6,13 +6,15 @@ from collections import deque
 from functools import partial
 from typing import Protocol
 
+import jax
 import numpy as np
 
-from cluster.messages import Permit, RolloutGroup, ScoredGroup
+from cluster.messages import BASE, Permit, RolloutGroup, ScoredGroup
 from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
-from learner.policy.model import build_model
+from learner.policy.lora import merged
+from learner.policy.model import Params, build_model
 from learner.policy.tokenizer import Tokenizer, text_end
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ class RolloutActor:
         ends = partial(text_end, tokenizer.decode, strings) if strings else None
         self.engine = Engine(model, config.rollout, stops, config.run.seed, ends)
         self.version = -1
+        self._base: Params | None = None  # what adapters lie over, once one came
+        self._merge = jax.jit(partial(merged, model.architecture, config.lora))
         self._waiting: deque[Permit] = deque()
 
     def run(self) -> None:
@@ -79,8 +83,7 @@ class RolloutActor:
             if self.engine.busy:
                 return
             try:
-                timeout_s = self.config.loop.wait_timeout_s
-                self.engine.load(self.weights.fetch(wanted, timeout_s=timeout_s))
+                self.engine.load(self._policy(wanted))
             except LookupError:  # asked for twice, and the other copy was used long ago
                 self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
                 return
@@ -93,6 +96,16 @@ class RolloutActor:
         ):
             fitting.append(self._waiting.popleft())
         self.engine.submit(fitting)
+
+    def _policy(self, version: int) -> Params:
+        """The weights of a version, whole. Raises LookupError when they were dropped already."""
+        timeout_s, section = self.config.loop.wait_timeout_s, self.config.lora
+        weights = self.weights.fetch(version, timeout_s=timeout_s)
+        if not section.rank:
+            return weights
+        if self._base is None:
+            self._base = self.engine.arrived(self.weights.fetch(BASE, timeout_s=timeout_s))
+        return self._merge(self._base, self.engine.arrived(weights))
 
     def _group(self, sampled: Sampled) -> RolloutGroup | ScoredGroup:
         if sampled.failed:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 NOBODY = -1  # the number of no actor
+BASE = -1  # the version of the weights that adapters lie over: published once
 
 
 @dataclass(frozen=True, slots=True)

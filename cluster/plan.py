@@ -55,7 +55,7 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     lines.append(f"mesh        {' x '.join(f'{axis} {size}' for axis, size in mesh.items())}")
     lines.append(f"policy      {found.parameters:,} parameters")
     parts = {
-        "master parameters and moments": found.state,
+        "trained parameters and moments": found.state,
         "reference": found.reference,
         f"{config.loop.max_staleness + 1} version(s) of the policy": found.policies,
         "gradient": found.gradient,

@@ -11,7 +11,7 @@ from typing import Any
 from actors.data.feed import demonstration_batches
 from actors.eval_report import write_report
 from cluster.job import Job
-from cluster.messages import ScoredGroup
+from cluster.messages import BASE, ScoredGroup
 from cluster.stopper import Stopper
 from configs.run_folder import write_json
 from learner.cold_start import cold_start
@@ -63,6 +63,7 @@ def train_run(job: Job, stopper: Stopper) -> int:
         if begun["phase"] == "sft":
             with clock.part("cold_start"):
                 _cold_start(job, begun["step"], stopper)
+        _publish_base(job)
         ledger = Ledger(**begun["ledger"]) if begun["phase"] == "grpo" else Ledger()
         with clock.part("evaluate_before"):
             before = _evaluation_before(job, ledger)
@@ -103,6 +104,7 @@ def eval_run(job: Job, stopper: Stopper) -> int:
     """Evaluate the newest checkpoint; writes `eval-<step>.json` into the run folder."""
     begun = _begin(job, stopper)
     stopper.release()
+    _publish_base(job)
     step = begun["step"] if begun["phase"] == "grpo" else 0
     results, greedy = _evaluate(job, "eval", step)
     place = _evaluation_file(job, step)
@@ -119,12 +121,19 @@ def _begin(job: Job, stopper: Stopper) -> dict[str, Any]:
     for damage in begun["damaged"]:
         job.incident("set aside", damage)
     where = "a fresh policy" if not begun["step"] else f"{begun['phase']} step {begun['step']}"
+    adapter = f", {begun['trained']:,} of an adapter," if job.config.lora.rank else ""
     print(
-        f"policy      {begun['parameters']:,} parameters on {begun['devices']} "
+        f"policy      {begun['parameters']:,} parameters{adapter} on {begun['devices']} "
         f"{begun['platform']} device(s), from {where}",
         flush=True,
     )
     return begun
+
+
+def _publish_base(job: Job) -> None:
+    """What the rollout actors put adapters over; before the first of them."""
+    if job.config.lora.rank:
+        job.weights.publish(BASE, job.learner.export(BASE))
 
 
 def _cold_start(job: Job, done: int, stopper: Stopper) -> None:

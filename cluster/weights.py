@@ -1,4 +1,5 @@
-"""Policy weights on their way back: learner -> rollout actors, by version.
+"""Policy weights on their way back: learner -> rollout actors, by version; of an adapter the
+weights under it go once, as version BASE, and then the adapter alone.
 
 The holder keeps references; the weights lie in the object store of the host that exported them and
 are read without a copy on the same host.
@@ -12,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.calls import resolve
+from cluster.messages import BASE
 
 _COPY_S = 120.0  # for the arrays, from another host
 _NAME = "the weight store"
@@ -26,7 +28,8 @@ class _Holder:
     async def publish(self, version: int, boxed: list) -> None:
         async with self._changed:
             self._boxed[version] = boxed
-            for old in sorted(self._boxed)[: -self._keep]:
+            versions = sorted(other for other in self._boxed if other != BASE)
+            for old in versions[: -self._keep]:
                 del self._boxed[old]
             self._changed.notify_all()
 
@@ -39,16 +42,17 @@ class _Holder:
         async with self._changed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(
-                    self._changed.wait_for(lambda: self._newest() >= version), timeout=timeout_s
+                    self._changed.wait_for(lambda: self._known(version)), timeout=timeout_s
                 )
             return self._boxed.get(version), sorted(self._boxed)
 
-    def _newest(self) -> int:
-        return max(self._boxed, default=-1)
+    def _known(self, version: int) -> bool:
+        """Published, and maybe dropped since."""
+        return version in self._boxed or max(self._boxed, default=BASE) > version != BASE
 
 
 class WeightStore:
-    """A handle that can be sent to actors; keeps the newest `keep` versions.
+    """A handle that can be sent to actors; keeps the newest `keep` versions, and BASE.
 
     Raises WorkerGone when the store is gone, or the process that exported the weights.
     """
@@ -79,7 +83,7 @@ class WeightStore:
         boxed, kept = resolve(answer, timeout_s + self._silence_s, _NAME)
         if boxed is not None:
             return resolve(boxed[0], _COPY_S, f"the learner, asked for version {version}")
-        if kept and kept[-1] > version:
+        if kept and kept[-1] > version != BASE:
             raise LookupError(f"policy version {version} was dropped; kept: {kept}")
         raise TimeoutError(
             f"policy version {version} was not published within {timeout_s:.0f} s; kept: {kept}"

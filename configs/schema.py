@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from configs.lora import LoraSection
 from configs.section import Count, Section, Share, from_list
 
 
@@ -260,6 +261,7 @@ class RunConfig(Section):
     loop: LoopSection = LoopSection()
     grpo: GrpoSection = GrpoSection()
     learner: LearnerSection = LearnerSection()
+    lora: LoraSection = LoraSection()
     sft: SftSection = SftSection()
     eval: EvalSection = EvalSection()
     checkpoint: CheckpointSection = CheckpointSection()
@@ -281,6 +283,8 @@ class RunConfig(Section):
                 f"eval.samples = {self.eval.samples} does not fit into "
                 f"rollout.slots = {self.rollout.slots}"
             )
+        if self.lora.rank and self.sft.steps and self.sft.optimizer == "muon":
+            raise ValueError("an adapter's factors are not for Muon: sft.optimizer = adamw")
         if self.grpo.overlong_tokens > self.rollout.max_new_tokens:
             raise ValueError(
                 f"grpo.overlong_tokens = {self.grpo.overlong_tokens} is above the "

@@ -158,7 +158,7 @@ def _learner_bytes(model: PolicyModel, config: RunConfig, mesh: dict[str, int]) 
         "reference": held.reference,
         "policies": held.policies,
         "gradients": 2 * held.gradient,  # of a micro-batch, and their sum
-        "compute copy": held.policies // (config.loop.max_staleness + 1),
+        "compute copy": held.reference // 4 * _item(config),
         "activations": _activation_bytes(model.architecture, config, mesh["tp"]),
         "logits": 3 * held.logits,  # they, their softmax and their gradient
     }
@@ -195,10 +195,14 @@ def _forward_flops(found: Architecture, parameters: int, tokens: float, keys: fl
 
 
 def _train_flops(found: Architecture, parameters: int, config: RunConfig, rows: int) -> float:
-    """Policy forward and backward, reference forward, and what is computed again."""
+    """Policy forward and backward, reference forward, and what is computed again.
+
+    Under an adapter the backward pass has no gradients of the matrices.
+    """
     prompt, new = config.rollout.max_prompt_tokens, config.rollout.max_new_tokens
     again = 0 if config.learner.remat == "none" else 1
-    passes = 3 + again + (1 if config.grpo.kl_coefficient else 0)
+    backward = 1 if config.lora.rank else 2
+    passes = 1 + backward + again + (1 if config.grpo.kl_coefficient else 0)
     prompts = _forward_flops(found, parameters, config.trained_groups * prompt, prompt / 2)
     return passes * (prompts + _forward_flops(found, parameters, rows * new, prompt + new / 2))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
@@ -15,15 +16,18 @@ from configs.errors import InputError
 from configs.load import load
 from configs.run_folder import RunFolder, write_json, write_text
 from configs.schema import RunConfig
+from learner.peft import write_adapter
 from learner.policy.architecture import FAMILIES, Architecture, architecture_of, config_json
 from learner.policy.as_json import save_as_json
+from learner.policy.folder import is_hugging_face
 from learner.policy.kaggle import save_checkpoint
 from learner.policy.layout import stored_layout
+from learner.policy.lora import merged
 from learner.policy.sentence_pieces import SentencePieceTokenizer
 from learner.policy.tokenizer import Tokenizer, load_tokenizer
 from learner.stored import checkpoint_steps
 
-FORMATS = ("hf", "orbax")
+FORMATS = ("hf", "orbax", "peft")
 SHARD_BYTES = 5 * 10**9
 _DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 Params = dict[str, np.ndarray]
@@ -33,7 +37,9 @@ def export_run(run: Path, step: str, to: str, out: Path) -> int:
     """Write the policy of a run's step into the new folder `out`; returns the step.
 
     `step`: "last", "best" (by reward) or a number, 0 being the policy that GRPO began with; `to`:
-    one of FORMATS. Raises InputError for a step, a run or a folder that does not go.
+    one of FORMATS. Of a run with an adapter, "hf" and "orbax" have it merged; "peft" is the adapter
+    alone, and writes what it lies over to `RUN/export/hf-0` where that was not published.
+    Raises InputError for a step, a run or a folder that does not go.
     """
     folder = RunFolder(run.absolute())
     if not folder.config_file.exists():
@@ -42,16 +48,20 @@ def export_run(run: Path, step: str, to: str, out: Path) -> int:
         raise InputError(f"--out {out}: the folder is not empty; give a new one")
     config = load(folder.config_file)
     number = chosen_step(folder.checkpoints, step)
-    params = read_params(folder.checkpoints, number)
     tokenizer = load_tokenizer(folder.path)
     found = architecture_of(config.model, tokenizer.vocabulary)
-    if to == "orbax" and found.family != "gemma2":
-        raise InputError(f"--to orbax: that is Gemma2's layout, the run is of a {found.family}")
+    _check_format(to, config, found, number)
+    params = read_params(folder.checkpoints, number)
+    base = _base(folder, config) if to == "peft" else None
+    if config.lora.rank and number and not base:
+        params = _merged(found, config, read_params(folder.checkpoints, 0), params)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        if to == "orbax":
+        if base:
+            write_adapter(params, config.lora, base, unfinished)
+        elif to == "orbax":
             save_checkpoint(found, params, unfinished / "params")
         else:
             _write_hugging_face(params, found, config, tokenizer, unfinished)
@@ -66,6 +76,29 @@ def export_run(run: Path, step: str, to: str, out: Path) -> int:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return number
+
+
+def _check_format(to: str, config: RunConfig, found: Architecture, step: int) -> None:
+    if to == "orbax" and found.family != "gemma2":
+        raise InputError(f"--to orbax: that is Gemma2's layout, the run is of a {found.family}")
+    if to == "peft" and not (config.lora.rank and step):
+        why = "step 0 has none" if config.lora.rank else "the run trained all weights (lora.rank)"
+        raise InputError(f"--to peft: that is an adapter, and {why}; give --to hf")
+
+
+def _base(folder: RunFolder, config: RunConfig) -> Path:
+    """A Hugging Face folder with the weights that the run's adapter lies over."""
+    published = Path(config.model.weights).absolute()
+    if config.model.weights and not config.sft.steps and is_hugging_face(published):
+        return published
+    exported = folder.path / "export" / "hf-0"
+    if not exported.exists():
+        export_run(folder.path, "0", "hf", exported)
+    return exported
+
+
+def _merged(found: Architecture, config: RunConfig, base: Params, adapter: Params) -> Params:
+    return jax.tree.map(np.asarray, merged(found, config.lora, base, adapter))
 
 
 def chosen_step(checkpoints: Path, step: str) -> int:
@@ -86,7 +119,8 @@ def chosen_step(checkpoints: Path, step: str) -> int:
 
 
 def read_params(checkpoints: Path, step: int) -> Params:
-    """The float32 parameters of a checkpoint, without moments, whole in memory.
+    """What is trained in a checkpoint, float32, without moments, whole in memory; of step 0 what
+    GRPO began from.
 
     Raises InputError when it is damaged.
     """
@@ -185,7 +219,8 @@ def _card(folder: RunFolder, config: RunConfig, step: int) -> str:
         f"- Rubric: {config.judge.rubric} (below)",
         f"- Steps: {step} of {config.loop.steps}, {config.loop.groups_per_step} prompts x "
         f"{config.rollout.group_size} completions, temperature {config.rollout.temperature}",
-        f"- Learning rate {config.learner.learning_rate}, KL {config.grpo.kl_coefficient}",
+        f"- Learning rate {config.learner.learning_rate}, KL {config.grpo.kl_coefficient}, "
+        + (f"LoRA of rank {config.lora.rank}" if config.lora.rank else "all weights"),
         f"- Seed: {config.run.seed}; commit: {summary.get('git_commit') or 'unknown'}",
         "",
         "## Results",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jax.sharding import PartitionSpec
 
 from configs.schema import RunConfig
+from learner.policy.lora import Trained
 from learner.policy.model import PolicyModel
 
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -20,13 +21,13 @@ class Footprint:
     """All in bytes, per learner device where nothing else is said."""
 
     parameters: int  # how many numbers, in all
-    state: int  # float32 master parameters and both Adam moments
+    state: int  # float32: what is trained, all parameters or an adapter, and both Adam moments
     gradient: int  # float32
     reference: int  # float32
-    policies: int  # versions that permits may still name, in compute dtype
+    policies: int  # versions of what is trained that permits may still name, in compute dtype
     gathered: int  # one whole policy while it is exported
     logits: int  # of one chunk, float32
-    sync: int  # one policy on the wire, to one rollout host
+    sync: int  # what is trained on the wire, to one rollout host
 
     @property
     def device(self) -> int:
@@ -36,21 +37,27 @@ class Footprint:
 
 
 def footprint(model: PolicyModel, config: RunConfig, mesh: Mapping[str, int]) -> Footprint:
-    specs = model.partition_specs()
-    shapes = {name: x.shape for name, x in model.abstract_params().items()}
-    parameters = sum(math.prod(shape) for shape in shapes.values())
-    share = sum(math.prod(shape) // parts(specs[name], mesh) for name, shape in shapes.items())
+    (parameters, share), (trained, own) = (
+        _counts(which, mesh) for which in (model, Trained(model, config.lora))
+    )
     compute = _BYTES[config.model.compute_dtype]
     return Footprint(
         parameters=parameters,
-        state=3 * 4 * share,
-        gradient=4 * share,
+        state=3 * 4 * own,
+        gradient=4 * own,
         reference=4 * share,
-        policies=(config.loop.max_staleness + 1) * compute * share,
+        policies=(config.loop.max_staleness + 1) * compute * own,
         gathered=compute * parameters,
         logits=4 * config.learner.logits_chunk * model.architecture.vocabulary // mesh["tp"],
-        sync=compute * parameters,
+        sync=compute * trained,
     )
+
+
+def _counts(which: PolicyModel | Trained, mesh: Mapping[str, int]) -> tuple[int, int]:
+    """Numbers in all, and of one device."""
+    specs = which.partition_specs()
+    sizes = {name: x.size for name, x in which.abstract_params().items()}
+    return sum(sizes.values()), sum(n // parts(specs[name], mesh) for name, n in sizes.items())
 
 
 def parts(spec: PartitionSpec, mesh: Mapping[str, int]) -> int:

@@ -16,17 +16,18 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cluster.messages import BASE
 from configs.errors import InputError
 from configs.schema import RunConfig
 from learner import fingerprint
 from learner.batch import Batch, Demonstrations
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.compiles import Compiles
+from learner.initial import initial_params
 from learner.ledger import Ledger
 from learner.pack import pack, shape_of
-from learner.policy.folder import is_hugging_face, kaggle_checkpoint
+from learner.policy.lora import Trained, over
 from learner.policy.model import build_model
-from learner.policy.pretrained import check_room, load_weights
 from learner.policy.sharding import PACKED_ROWS, ROWS, check_rows, make_mesh, place, row_parts
 from learner.sentinel import Sentinel
 from learner.step import (
@@ -52,8 +53,10 @@ class LearnerHost:
     ):
         self.rank, self.world, self.config, self.folder = rank, world, config, Path(checkpoints)
         self.model = build_model(config.model, vocabulary, config.learner.remat)
+        self.trained = Trained(self.model, config.lora)
         self.state: TrainState  # from create_state on
-        self.reference: dict[str, jax.Array]  # from begin_grpo on, or restored
+        # what an adapter lies over, and from begin_grpo on the frozen reference policy
+        self.reference: dict[str, jax.Array] = {}
         self.version = 0  # of the policy: GRPO steps done
         # policies as the rollout actors get them, by version: those that permits may still name
         self._policies: dict[int, dict[str, jax.Array]] = {}
@@ -77,8 +80,8 @@ class LearnerHost:
         """Place the newest state of the run, or a fresh one. `at`: that of a GRPO step instead.
 
         Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
-        "parameters" (their number), "damaged": checkpoints that were set aside, in words,
-        "learner": what the bits of a step depend on, in words}.
+        "parameters", "trained" (their numbers), "damaged": checkpoints that were set aside, in
+        words, "learner": what the bits of a step depend on, in words}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
@@ -102,7 +105,8 @@ class LearnerHost:
             "ledger": ledger,
             "devices": jax.device_count(),
             "platform": jax.default_backend(),
-            "parameters": sum(x.size for x in self.state.params.values()),
+            "parameters": sum(x.size for x in self.model.abstract_params().values()),
+            "trained": sum(x.size for x in self.state.params.values()),
             "damaged": self._damaged,
             "learner": (
                 f"{self.world} process(es), {jax.device_count()} {jax.devices()[0].device_kind} "
@@ -114,16 +118,20 @@ class LearnerHost:
         """Cold-start steps; returns their losses (nats per token)."""
         losses = []
         for batch in batches:
-            self.state, metrics = self._sft_step(self.state, place(batch, self.mesh, ROWS))
+            rows = place(batch, self.mesh, ROWS)
+            self.state, metrics = self._sft_step(self.state, self.reference, rows)
             losses.append(metrics["loss"])
         return [float(loss) for loss in jax.device_get(losses)]
 
     def begin_grpo(self) -> None:
-        """Freeze the present policy as the reference, and start with fresh optimizer moments."""
-        params = self.state.params
-        self.reference = jax.tree.map(lambda x: x.copy(), params)
+        """Freeze the present policy as the reference, and start with fresh optimizer moments, and
+        a fresh adapter over it."""
+        placed = jax.tree.map(lambda x: x.sharding, self._abstract_whole())
+        whole = jax.jit(self.trained.whole, out_shardings=placed)
+        self.reference = whole(self.reference, self.state.params)
+        del self.state
         save_tree(self.folder / "reference", self.reference)
-        self.state = TrainState(params, self._fresh_moments("grpo", params))
+        self.state = self._fresh_state("grpo")
         self.version, self._policies = 0, {}
 
     def train_step(self, batch: Batch) -> dict[str, float]:
@@ -140,7 +148,11 @@ class LearnerHost:
         self._policy(self.version)  # the step takes the memory of the parameters
         rows = place(pack(batch, self._packed_shape), self.mesh, PACKED_ROWS)
         sampled_by = max(0, self.version - self.config.loop.max_staleness)
-        compared = self._sentinel.check(self.version + 1, sampled_by, self._policies, rows)
+        policies = {
+            v: over(self.reference, policy, self.config.lora)
+            for v, policy in self._policies.items()
+        }
+        compared = self._sentinel.check(self.version + 1, sampled_by, policies, rows)
         self.state, metrics = self._grpo_step(self.state, self.reference, rows)
         self.version += 1
         oldest = self.version - self.config.loop.max_staleness
@@ -153,9 +165,9 @@ class LearnerHost:
         return values | {"compiled": float(self._compiles.taken())}
 
     def export(self, version: int) -> dict[str, np.ndarray] | None:
-        """A version of the policy for the rollout actors: whole, in compute dtype, from rank 0.
+        """A version of what is trained, for rollout actors: whole, in compute dtype, from rank 0.
 
-        The present one, or one of the `max_staleness` before it.
+        The present one, or one of the `max_staleness` before it; BASE: what an adapter lies over.
         bfloat16 travels as its bits (uint16): as ml_dtypes arrays they would be pickled by value.
         """
         arrays = self._whole(self._policy(version))
@@ -164,7 +176,7 @@ class LearnerHost:
         return {n: x.view(np.uint16) if x.dtype.itemsize == 2 else x for n, x in arrays.items()}
 
     def parameters_sha256(self) -> str:
-        """Of the float32 master parameters, ordered by name, from rank 0 ("" elsewhere)."""
+        """Of the float32 parameters that are trained, by name, from rank 0 ("" elsewhere)."""
         arrays = self._whole(self.state.params)
         return "" if arrays is None else fingerprint.sha256(arrays)
 
@@ -191,12 +203,10 @@ class LearnerHost:
 
     def _restore(self, at: int | None) -> tuple[str, int, dict] | None:
         if (self.folder / "reference").exists():
-            abstract = self._abstract("grpo")
-            self.reference = restore_tree(self.folder / "reference", abstract.params)
+            self.reference = restore_tree(self.folder / "reference", self._abstract_whole())
             step = self._of("grpo").latest_step() if at is None else at
             if not step:  # stopped between the cold start and the first checkpoint
-                params = jax.tree.map(lambda x: x.copy(), self.reference)
-                self.state = TrainState(params, self._fresh_moments("grpo", params))
+                self.state = self._fresh_state("grpo")
                 return "grpo", 0, {}
             if at is None:
                 step, ledger = self._newest("grpo", step)
@@ -205,7 +215,11 @@ class LearnerHost:
             self.version = step
             return "grpo", step, ledger
         step = self._of("sft").latest_step()
-        return None if step is None else ("sft", *self._newest("sft", step))
+        if step is None:
+            return None
+        if self.config.lora.rank:
+            self.reference = initial_params(self.model, self.config, self._abstract_whole())
+        return "sft", *self._newest("sft", step)
 
     def _newest(self, phase: str, step: int) -> tuple[int, dict]:
         checkpoints = self._of(phase)
@@ -241,38 +255,33 @@ class LearnerHost:
         return Ledger(step=step).versions(self.config)[:-1]
 
     def _policy(self, version: int) -> dict[str, jax.Array]:
+        if version == BASE:
+            return self._cast(self.reference)
         if version == self.version and version not in self._policies:
             self._policies[version] = self._cast(self.state.params)
         return self._policies[version]
 
     def _begin(self) -> tuple[str, int, dict]:
-        params = self._initial_params()
-        self.state = TrainState(params, self._fresh_moments("sft", params))
+        self.reference = initial_params(self.model, self.config, self._abstract_whole())
+        self.state = self._fresh_state("sft")
+        if not self.config.lora.rank:
+            self.reference = {}
         return "sft", 0, {}
 
-    def _initial_params(self) -> dict[str, jax.Array]:
-        weights = Path(self.config.model.weights)
-        abstract = self._abstract("sft").params
-        shardings = {name: x.sharding for name, x in abstract.items()}
-        if not self.config.model.weights:
-            return jax.jit(self.model.init, out_shardings=shardings)(self.config.run.seed)
-        check_room(abstract, shardings, copies=4)  # parameters, two moments, reference
-        trained = weights / "checkpoints" / "reference"
-        if trained.exists():
-            return restore_tree(trained, abstract)
-        if not (is_hugging_face(weights) or kaggle_checkpoint(weights)):
-            raise InputError(
-                f"model.weights = {weights}: neither published weights nor a run folder with a "
-                "finished cold start"
-            )
-        return load_weights(self.model.architecture, weights, shardings)
-
-    def _fresh_moments(self, phase: str, params):
-        placed = jax.tree.map(lambda x: x.sharding, self._abstract(phase).optimizer)
-        return jax.jit(self._optimizers[phase].init, out_shardings=placed)(params)
+    def _fresh_state(self, phase: str) -> TrainState:
+        """The start of training over `self.reference`."""
+        placed = jax.tree.map(lambda x: x.sharding, self._abstract(phase))
+        start = jax.jit(self.trained.start, out_shardings=placed.params)
+        params = start(self.reference, self.config.run.seed)
+        moments = jax.jit(self._optimizers[phase].init, out_shardings=placed.optimizer)
+        return TrainState(params, moments(params))
 
     def _abstract(self, phase: str) -> TrainState:
-        return abstract_state(self.model, self._optimizers[phase], self.mesh)
+        return abstract_state(self.trained, self._optimizers[phase], self.mesh)
+
+    def _abstract_whole(self) -> dict[str, Any]:
+        """The model's own parameters, placed."""
+        return abstract_state(self.model, self._optimizers["grpo"], self.mesh).params
 
     def _of(self, phase: str) -> Checkpoints:
         if phase not in self._checkpoints:

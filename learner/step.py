@@ -19,20 +19,21 @@ from learner.batch import Demonstrations
 from learner.grpo import LossSums, Objective, grpo_loss
 from learner.pack import Packed
 from learner.policy.logprobs import completion_logprobs, packed_logprobs
+from learner.policy.lora import Trained, over
 from learner.policy.model import Params, PolicyModel
 
 
 class TrainState(NamedTuple):
-    """Float32 master parameters and optimizer moments."""
+    """Float32 parameters that are trained, and optimizer moments."""
 
     params: Params
     optimizer: optax.OptState
 
 
-def abstract_state(model: PolicyModel, optimizer, mesh: Mesh) -> TrainState:
+def abstract_state(trained: PolicyModel | Trained, optimizer, mesh: Mesh) -> TrainState:
     """Shapes, dtypes, shardings of parameters and moments: a moment lies with its parameter."""
-    places = {name: NamedSharding(mesh, spec) for name, spec in model.partition_specs().items()}
-    shapes = model.abstract_params()
+    places = {name: NamedSharding(mesh, spec) for name, spec in trained.partition_specs().items()}
+    shapes = trained.abstract_params()
 
     def placed(path, leaf):
         name = str(getattr(path[-1], "key", ""))
@@ -106,14 +107,18 @@ def muon_dimensions(params: Params) -> dict[str, contrib.MuonDimensionNumbers | 
 
 @cache
 def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
-    """(state, Demonstrations) -> (state, {"loss"}): cross-entropy of the completions."""
+    """(state, base params, Demonstrations) -> (state, {"loss"}): completions' cross-entropy.
 
-    def loss_of(params: Params, rows: Demonstrations) -> jax.Array:
-        logprobs_BC, _ = completion_logprobs(model, params, rows, 1.0, config.learner.logits_chunk)
+    The base is what an adapter is trained over; {} where all parameters are trained.
+    """
+
+    def loss_of(params: Params, base: Params, rows: Demonstrations) -> jax.Array:
+        policy, chunk = over(base, params, config.lora), config.learner.logits_chunk
+        logprobs_BC, _ = completion_logprobs(model, policy, rows, 1.0, chunk)
         return -jnp.sum(rows.weights * logprobs_BC)
 
-    def step(state: TrainState, rows: Demonstrations):
-        loss, grads = jax.value_and_grad(loss_of)(state.params, rows)
+    def step(state: TrainState, base: Params, rows: Demonstrations):
+        loss, grads = jax.value_and_grad(loss_of)(state.params, base, rows)
         return _apply(optimizer, state, grads), {"loss": loss}
 
     return jax.jit(step, donate_argnums=0)
@@ -121,7 +126,7 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 
 @cache
 def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
-    """(state, reference params, Packed) -> (state, metrics).
+    """(state, reference params, Packed) -> (state, metrics). An adapter lies over the reference.
 
     A step that is not finite changes nothing: "sound" [parameters, by name] says where it is.
 
@@ -138,7 +143,7 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
 
     def loss_of(params: Params, reference: Params, rows: Packed):
         reference_logprobs_RL = jax.lax.stop_gradient(logprobs_of(reference, rows)[0])
-        logprobs_RL, entropy_RL = logprobs_of(params, rows)
+        logprobs_RL, entropy_RL = logprobs_of(over(reference, params, config.lora), rows)
         sums = grpo_loss(
             logprobs_RL,
             rows.sampled_logprobs,

@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 
 from actors.rollout import RolloutActor
-from cluster.messages import ScoredGroup, Verdict
+from cluster.messages import BASE, ScoredGroup, Verdict
 from configs.run_folder import open_run
 from learner.collect import Collector
 from learner.history import History
@@ -95,6 +95,7 @@ class Pipeline:
         self.begun = self.learner.create_state()
         if self.begun["phase"] == "sft":
             self.learner.begin_grpo()
+        self.weights.publish(BASE, self.learner.export(BASE))
         self.ledger = Ledger(**self.begun["ledger"])
         self.history = History(self.folder.ledger_file, self.ledger, self.begun["learner"])
         self.recorder = Recorder(self.folder, config, self.ledger.step, parts=())

@@ -112,19 +112,20 @@ class Engine:
         self.slots, self.counts = slots, Counts()
         self._running: jax.Array | None = None  # the output of the chunk that is being decoded
 
-    def load(self, params: dict[str, np.ndarray]) -> None:
+    def load(self, params: Params) -> None:
         """Take new weights. Only between permits: slots in use would mix two policies."""
         if self.busy:
             raise RuntimeError("weights were swapped while completions were in progress")
-        # 16-bit weights travel as their bits
-        self.decoder.load(
-            {
-                name: jnp.asarray(
-                    value.view(self._dtype) if value.dtype == np.uint16 else value, self._dtype
-                )
-                for name, value in params.items()
-            }
-        )
+        self.decoder.load(self.arrived(params))
+
+    def arrived(self, params: Params) -> Params:
+        """On the device, in compute dtype: 16-bit weights travel as their bits."""
+        return {
+            name: jnp.asarray(
+                value.view(self._dtype) if value.dtype == np.uint16 else value, self._dtype
+            )
+            for name, value in params.items()
+        }
 
     @property
     def busy(self) -> bool:

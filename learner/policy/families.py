@@ -1,16 +1,18 @@
 """The Tunix models behind one interface; the only module that knows Tunix.
 
-Each family's decoder layers are used as they are, but for three things that Tunix does otherwise
+Each family's decoder layers are used as they are, but for what that Tunix does otherwise
 than the published models, or not at all, and that are therefore done outside of the layers:
 
 - sliding windows are applied by position (Tunix reads a place in the cache as a position),
 - rotary angles are those of the architecture (Tunix's Llama3 has 1e6 as its only base, and none of
   them scales as Llama 3.1 does), computed once for all layers of a kind,
 - the einsums of attention can run through `matmul.py`, whose gradients are fast on a CPU, and
-  Gemma2's attention without a cache through `attention.py`.
+  Gemma2's attention without a cache through `attention.py`,
+- a low-rank change can be added to the products of a layer (`lora.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,6 +53,21 @@ def prepare(module: Any, found: Architecture, flat_products: bool) -> None:
         _use_flat_products(module)
 
 
+def add_changes(module: Any, changes: Mapping[str, Callable]) -> None:
+    """Add to what a prepared module's products give: for a parameter by name, x -> what is added.
+
+    Not by qwix, as Tunix does it: that wraps a module's own call, which is not what runs here.
+    """
+    for name, change in changes.items():
+        part = module
+        for step in name.split(".")[:-1]:
+            part = part[int(step)] if step.isdecimal() else getattr(part, step)
+        if isinstance(part, _EINSUMS):
+            setattr(part, _CHANGE, change)
+        else:
+            part.dot_general = partial(_changed_product, part.dot_general, change)
+
+
 def window_of(layer: Any) -> int | None:
     """Tokens that a prepared layer sees, itself included; None: all."""
     return getattr(layer, _WINDOW)
@@ -87,7 +104,7 @@ def project(module: Any, hidden: jax.Array, weight_DV: jax.Array) -> jax.Array:
     return values if cap is None else jnp.tanh(values / cap) * cap
 
 
-_WINDOW, _RATES, _FLAT = "window", "rotation_rates", "flat_product"
+_WINDOW, _RATES, _FLAT, _CHANGE = "window", "rotation_rates", "flat_product", "change"
 
 
 def _gemma2(found: Architecture, dtype) -> dict[str, Any]:
@@ -181,7 +198,12 @@ def _use_flat_products(module: Any) -> None:
 def _einsum_call(self: Any, x: jax.Array) -> jax.Array:
     weight = self.w.get_value()
     flat = einsum_product(self.einsum_str, x, weight) if hasattr(self, _FLAT) else None
-    return jnp.einsum(self.einsum_str, x, weight) if flat is None else flat
+    read = jnp.einsum(self.einsum_str, x, weight) if flat is None else flat
+    return read + getattr(self, _CHANGE)(x) if hasattr(self, _CHANGE) else read
+
+
+def _changed_product(product: Callable, change: Callable, x, kernel, *args: Any, **kwargs: Any):
+    return product(x, kernel, *args, **kwargs) + change(x)
 
 
 _gemma_attention = gemma.Attention.block

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from learner.policy.architecture import GEMMAS, Architecture
@@ -43,6 +45,12 @@ class Stored:
             return self._read_one(read, self.names[0], index)
         parts = [self._read_one(read, name, index[1:]) for name in self.names[index[0]]]
         return np.stack(parts)
+
+    def arranged(self, parts: list[jax.Array]) -> jax.Array:
+        """Our whole parameter, of whole stored tensors, on their device."""
+        single = [size for sizes in self.axes for size in sizes]
+        turned = [part.reshape(single).transpose(self.order) for part in parts]
+        return jnp.stack(turned) if self.stacked else turned[0]
 
     def write(self, value: np.ndarray) -> dict[str, np.ndarray]:
         """The stored tensors of a whole parameter."""

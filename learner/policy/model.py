@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 from configs.schema import ModelSection
 from learner.policy.architecture import Architecture, architecture_of
 from learner.policy.families import (
+    add_changes,
     angles_of,
     make_module,
     prepare,
@@ -28,6 +29,7 @@ from learner.policy.families import (
     run_layer,
     window_of,
 )
+from learner.policy.lora import changes
 
 Params = dict[str, Any]  # name -> array: jax, numpy or abstract
 Cache = dict[str, Any]  # layer name -> {"k", "v"}
@@ -59,7 +61,8 @@ class PolicyModel:
         }
 
     def bind(self, params: Params, for_gradient: bool = False) -> Any:
-        """The Tunix module with `params`, cast to the compute dtype.
+        """The Tunix module with `params`, cast to the compute dtype; see `lora.over` for others
+        than its own among them.
 
         `for_gradient`: on a CPU, use the products whose gradients run fast there (`matmul.py`).
         """
@@ -69,6 +72,7 @@ class PolicyModel:
         ]
         module = nnx.merge(self.graph, nnx.from_flat_state(flat))
         prepare(module, self.architecture, for_gradient and jax.default_backend() == "cpu")
+        add_changes(module, changes(self.architecture, params, self.compute_dtype))
         return module
 
     def init(self, seed: jax.Array) -> Params:

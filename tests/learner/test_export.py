@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 
 from configs.errors import InputError
 from configs.load import dump, load
+from configs.lora import LoraSection
 from configs.run_folder import RunFolder, write_json, write_text
 from learner import export, fingerprint
 from learner.checkpoint import Checkpoints, save_tree
@@ -22,6 +24,7 @@ from learner.export import chosen_step, export_run, read_params
 from learner.policy.architecture import from_hugging_face
 from learner.policy.folder import check_weights, with_architecture
 from learner.policy.layout import stored_layout
+from learner.policy.lora import over
 from learner.policy.model import build_model, logits, prompt_states
 from learner.policy.pretrained import load_weights
 from learner.policy.tokenizer import load_tokenizer, train_tokenizer
@@ -29,6 +32,7 @@ from learner.step import TrainState
 from tests.learner.conftest import make_config
 from tests.learner.test_families import GOLDEN, stored_weights
 from tests.learner.test_folder import write_folder
+from tests.learner.test_lora import random_adapter
 from tests.learner.test_tokenizer import TEXTS
 
 
@@ -140,6 +144,57 @@ def test_only_gemma2_has_kaggles_layout(tmp_path):
         export_run(run, "last", "orbax", tmp_path / "out")
 
 
+LORA = LoraSection(rank=3, alpha=6.0)
+
+
+def make_lora_run(folder, case):
+    """One that trained an adapter over published weights, with a checkpoint of one step."""
+    run, weights = make_run(folder, stored_weights(case), case)
+    config = load(run / "config.toml")
+    write_text(run / "config.toml", dump(config.model_copy(update={"lora": LORA})))
+    shutil.rmtree(run / "checkpoints" / "grpo")
+    adapter = random_adapter(from_hugging_face(config.model.architecture), LORA)
+    checkpoints = Checkpoints(run / "checkpoints" / "grpo", keep_last=1, keep_best=0)
+    trees = {"state": TrainState(adapter, ())}
+    record = {"metrics": {}, "checksum": fingerprint.of_trees(trees)}
+    checkpoints.save(1, trees, record, None, wait=True)
+    checkpoints.close()
+    return run, weights, adapter
+
+
+def test_an_adapter_goes_out_alone_and_merged(tmp_path):
+    run, weights, adapter = make_lora_run(tmp_path, "gemma2")
+    export_run(run, "last", "peft", tmp_path / "peft")
+    described = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert described["base_model_name_or_path"] == str(tmp_path / "hf")
+    written = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    assert written.keys() == {f"base_model.model.{name}" for name in adapter}
+    export_run(run, "last", "hf", tmp_path / "merged")
+    merged = load_file(tmp_path / "merged" / "model.safetensors")
+    for name, value in weights.items():
+        factors = [written.get(f"base_model.model.{name[:-6]}lora_{x}.weight") for x in "AB"]
+        change = 0 if factors[0] is None else 2.0 * factors[1] @ factors[0]
+        np.testing.assert_allclose(merged[name], value + change, atol=1e-6, err_msg=name)
+    for step, found in (("0", "step 0 has none"), ("last", "trained all weights")):
+        if step == "last":
+            config = load(run / "config.toml").model_copy(update={"lora": LoraSection()})
+            write_text(run / "config.toml", dump(config))
+        with pytest.raises(InputError, match=found):
+            export_run(run, step, "peft", tmp_path / "no")
+
+
+def test_the_base_of_an_adapter_goes_out_where_it_was_not_published(tmp_path):
+    run, _, _ = make_lora_run(tmp_path, "qwen2")
+    config = load(run / "config.toml")
+    sft = config.sft.model_copy(update={"steps": 5, "optimizer": "adamw"})
+    write_text(run / "config.toml", dump(config.model_copy(update={"sft": sft})))
+    export_run(run, "1", "peft", tmp_path / "peft")
+    described = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    base = run / "export" / "hf-0"
+    assert described["base_model_name_or_path"] == str(base)
+    assert (base / "model.safetensors").exists()
+
+
 @pytest.mark.skipif("SHOWWORK_ORACLE" not in os.environ, reason="needs transformers elsewhere")
 @pytest.mark.parametrize("case", ["gemma2", "gemma3", "llama-tied", "qwen2", "qwen3-untied"])
 def test_transformers_loads_what_goes_out(case, tmp_path):
@@ -156,7 +211,26 @@ def test_transformers_loads_what_goes_out(case, tmp_path):
     # a SentencePiece model belongs to Gemma2; other families bring a tokenizer.json
     words = {"text": text, "tokens": tokens} if case == "gemma2" else {}
     np.savez(tmp_path / "expected.npz", ids=ids, logits=scores, **words)
+    check_export(tmp_path / "out", tmp_path / "expected.npz")
+
+
+def check_export(folder, expected):
     script = Path(__file__).parent / "golden" / "check_export.py"
-    command = [os.environ["SHOWWORK_ORACLE"], script, tmp_path / "out", tmp_path / "expected.npz"]
+    command = [os.environ["SHOWWORK_ORACLE"], script, folder, expected]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.skipif("SHOWWORK_ORACLE" not in os.environ, reason="needs peft elsewhere")
+@pytest.mark.parametrize("case", ["gemma2", "gemma3", "llama-tied", "qwen2", "qwen3-untied"])
+def test_peft_loads_an_adapter_as_the_merged_model(case, tmp_path):
+    run, _, adapter = make_lora_run(tmp_path, case)
+    model = build_model(load(run / "config.toml").model)
+    policy = over(read_params(run / "checkpoints", 0), adapter, LORA)
+    ids = [number % 48 for number in range(3, 40, 4)]
+    hidden, _ = prompt_states(model, model.bind(policy), jnp.array([ids]))
+    scores = logits(model.bind(policy), hidden)[0]
+    np.savez(tmp_path / "expected.npz", ids=ids, logits=scores)
+    for to in ("peft", "hf"):
+        export_run(run, "last", to, tmp_path / to)
+        check_export(tmp_path / to, tmp_path / "expected.npz")

@@ -158,6 +158,6 @@ def test_demonstrations_are_learned(model, params):
     state = TrainState(jax.tree.map(jnp.copy, params), tx.init(params))
     losses = []
     for _ in range(40):
-        state, metrics = step(state, rows)
+        state, metrics = step(state, {}, rows)
         losses.append(float(metrics["loss"]))
     assert losses[0] > 3 and losses[-1] < 0.5 * losses[0]

@@ -1,4 +1,4 @@
-"""Load an exported folder with `transformers` and compare logits and token ids with ours.
+"""Load an exported folder with `transformers`, or an adapter with `peft`; compare logits and ids.
 
     ORACLE_PYTHON tests/learner/golden/check_export.py FOLDER EXPECTED.npz
 
@@ -8,6 +8,7 @@ the largest difference; exit code 1 above 1e-4 or where `transformers` reads the
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ import transformers
 
 def main() -> int:
     folder, expected = sys.argv[1], np.load(sys.argv[2])
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    )
+    library = transformers.AutoModelForCausalLM
+    if (Path(folder) / "adapter_config.json").exists():
+        from peft import AutoPeftModelForCausalLM as library
+    model = library.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
         logits = model(torch.tensor(expected["ids"][None]).long()).logits[0].numpy()
     difference = float(np.abs(logits - expected["logits"]).max())
