@@ -6,8 +6,9 @@ Compiles the update of a configuration, by default configs/gemma2_2b_v5e8.toml (
 4 x 4 completions of up to 512 tokens), for 8 virtual CPU devices. Needs no weights and some
 minutes. The last line is one JSON object, in GB of 10^9 bytes: "arguments" are parameters, moments
 and reference, "temporary" all that is alive besides at the worst moment; the new state takes the
-place of the old one. "largest_scores" is the largest array with a vocabulary axis that is no
-parameter's or gradient's: words of the vocabulary, and how many slots it holds.
+place of the old one. "policies" lie beside the program: the versions that permits may still name.
+"largest_scores" is the largest array with a vocabulary axis that is no parameter's or gradient's:
+words of the vocabulary, and how many slots it holds.
 """
 
 import json
@@ -26,6 +27,7 @@ from jax.sharding import PartitionSpec as P
 
 from configs.load import load
 from configs.schema import RunConfig
+from learner.footprint import footprint
 from learner.pack import Packed, PackedShape, shape_of
 from learner.policy.model import build_model
 from learner.policy.sharding import PACKED_ROWS, make_mesh, row_parts
@@ -54,14 +56,14 @@ def abstract_batch(shape: PackedShape, mesh) -> Packed:
 
 
 def lower_step(config: RunConfig, vocabulary: int):
-    """The update, ready to be compiled, its mesh and the shape of its batches."""
+    """The update, ready to be compiled, its model, mesh and the shape of its batches."""
     mesh = make_mesh(config.learner)
     model = build_model(config.model, vocabulary, config.learner.remat)
     optimizer = grpo_optimizer(config.learner, config.loop.steps)
     state = abstract_state(model, optimizer, mesh)
     shape = shape_of(config, model, row_parts(mesh))
-    step: Any = make_grpo_step(model, config, optimizer)
-    return step.lower(state, state.params, abstract_batch(shape, mesh)), mesh, shape
+    step: Any = make_grpo_step(model, config, optimizer, mesh)
+    return step.lower(state, state.params, abstract_batch(shape, mesh)), model, mesh, shape
 
 
 def largest_scores(program: str, words: int, widths: set[int]) -> int:
@@ -85,13 +87,14 @@ def main() -> None:
     path = Path(files[0]) if files else Path("configs/gemma2_2b_v5e8.toml")
     config = load(path, overrides)
     start = time.perf_counter()
-    lowered, mesh, shape = lower_step(config, VOCABULARY)
+    lowered, model, mesh, shape = lower_step(config, VOCABULARY)
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    words = VOCABULARY // mesh.shape["tp"]
-    width = 2304
+    policies = footprint(model, config, mesh.shape).policies
+    words = VOCABULARY // mesh.shape["tp"] // mesh.shape["fsdp"]
+    width = model.architecture.width
     widths = {width, width // mesh.shape["fsdp"]}
     result = {
         "benchmark": "memory",
@@ -100,7 +103,8 @@ def main() -> None:
         "arguments": round(arguments / 1e9, 2),
         "temporary": round(temporary / 1e9, 2),
         "peak": round(total / 1e9, 2),
-        "fits_16_gb": total < CHIP_GB * 1e9,
+        "policies": round(policies / 1e9, 2),
+        "fits_16_gb": total + policies < CHIP_GB * 1e9,
         "largest_scores": [words, largest_scores(compiled.as_text(), words, widths) // words],
         "compile_s": round(time.perf_counter() - start, 1),
     }

@@ -96,8 +96,10 @@ class LearnerHost:
             "sft": sft_optimizer(self.config.sft),
             "grpo": grpo_optimizer(learner, self.config.loop.steps),
         }
-        self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"])
-        self._grpo_step = make_grpo_step(self.model, self.config, self._optimizers["grpo"])
+        self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"], self.mesh)
+        self._grpo_step = make_grpo_step(
+            self.model, self.config, self._optimizers["grpo"], self.mesh
+        )
         phase, step, ledger = self._restore(at) or self._begin()
         return {
             "phase": phase,

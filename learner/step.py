@@ -18,6 +18,7 @@ from configs.schema import LearnerSection, RunConfig, SftSection
 from learner.batch import Demonstrations
 from learner.grpo import LossSums, Objective, grpo_loss
 from learner.pack import Packed
+from learner.policy.gather import each_time, split
 from learner.policy.logprobs import completion_logprobs, packed_logprobs
 from learner.policy.lora import Trained, over
 from learner.policy.model import Params, PolicyModel
@@ -106,7 +107,9 @@ def muon_dimensions(params: Params) -> dict[str, contrib.MuonDimensionNumbers | 
 
 
 @cache
-def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
+def make_sft_step(
+    model: PolicyModel, config: RunConfig, optimizer, mesh: Mesh | None = None
+) -> Callable:
     """(state, base params, Demonstrations) -> (state, {"loss"}): completions' cross-entropy.
 
     The base is what an adapter is trained over; {} where all parameters are trained.
@@ -114,7 +117,7 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 
     def loss_of(params: Params, base: Params, rows: Demonstrations) -> jax.Array:
         policy, chunk = over(base, params, config.lora), config.learner.logits_chunk
-        logprobs_BC, _ = completion_logprobs(model, policy, rows, 1.0, chunk)
+        logprobs_BC, _ = completion_logprobs(model, policy, rows, 1.0, chunk, mesh)
         return -jnp.sum(rows.weights * logprobs_BC)
 
     def step(state: TrainState, base: Params, rows: Demonstrations):
@@ -125,20 +128,25 @@ def make_sft_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
 
 
 @cache
-def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable:
+def make_grpo_step(
+    model: PolicyModel, config: RunConfig, optimizer, mesh: Mesh | None = None
+) -> Callable:
     """(state, reference params, Packed) -> (state, metrics). An adapter lies over the reference.
 
     A step that is not finite changes nothing: "sound" [parameters, by name] says where it is.
+    `mesh`: where all of it lies, if it is split.
 
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
     so how completions were packed does not change the objective.
     """
     objective = Objective(*(getattr(config.grpo, name) for name in Objective._fields))
+    specs = Trained(model, config.lora).partition_specs()
     logprobs_of = partial(
         packed_logprobs,
         model,
         temperature=config.rollout.temperature,
         chunk=config.learner.logits_chunk,
+        mesh=mesh,
     )
 
     def loss_of(params: Params, reference: Params, rows: Packed):
@@ -156,10 +164,12 @@ def make_grpo_step(model: PolicyModel, config: RunConfig, optimizer) -> Callable
         return sums.loss, (sums, jnp.sum(rows.weights * entropy_RL))
 
     def step(state: TrainState, reference: Params, batch: Packed):
-        gradient = jax.grad(loss_of, has_aux=True)
-        grads, (sums, entropy) = _accumulate(
-            lambda rows: gradient(state.params, reference, rows), batch
-        )
+        def gradient_of(number):
+            params, frozen = each_time((state.params, reference), number, mesh)
+            grads, sums = jax.grad(loss_of, has_aux=True)(params, frozen, batch.micro_batch(number))
+            return split(grads, mesh, specs), sums
+
+        grads, (sums, entropy) = _accumulate(gradient_of, batch.count)
         # one norm that is not finite would spread to all parameters by the clipping
         sound = jnp.stack([jnp.isfinite(jnp.sum(g * g)) for _, g in sorted(grads.items())])
         sound &= jnp.isfinite(sums.loss)
@@ -180,18 +190,18 @@ def _means(sums: LossSums, entropy: jax.Array, batch: Packed) -> dict[str, jax.A
     return means | {"entropy": entropy / weight}
 
 
-def _accumulate(gradient_of: Callable, batch: Packed):
+def _accumulate(gradient_of: Callable, count):
     """Gradients and sums over the micro-batches that hold anything."""
 
     def add(number, before):
-        here = gradient_of(batch.micro_batch(number))
+        here = gradient_of(number)
         grads, (sums, entropy) = jax.tree.map(jnp.add, before, here)
         highest = jnp.maximum(before[1][0].ratio_max, here[1][0].ratio_max)
         return grads, (sums._replace(ratio_max=highest), entropy)
 
-    shapes = jax.eval_shape(gradient_of, jax.eval_shape(lambda: batch.micro_batch(0)))
+    shapes = jax.eval_shape(gradient_of, 0)
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.fori_loop(0, batch.count, add, start)
+    return jax.lax.fori_loop(0, count, add, start)
 
 
 def _fill(batch: Packed) -> jax.Array:

@@ -35,7 +35,8 @@ def make_module(found: Architecture, compute_dtype: str, remat: str) -> nnx.Modu
     """The Tunix module of an architecture, with weights of its own: call it abstractly."""
     library, make = _FAMILIES[found.family]
     config = make(found, jnp.dtype(compute_dtype))
-    config["remat_config"] = library.RematConfig[remat.upper()]
+    # whole layers are computed again by gather.py
+    config["remat_config"] = library.RematConfig["NONE" if remat == "decoder" else remat.upper()]
     network = _CLASSES[found.family]
     return network(library.ModelConfig(**config), rngs=nnx.Rngs(params=0))
 
@@ -66,11 +67,15 @@ def add_changes(module: Any, changes: Mapping[str, Callable]) -> None:
             setattr(part, _CHANGE, change)
         else:
             part.dot_general = partial(_changed_product, part.dot_general, change)
+        if name.startswith("layers."):
+            number = int(name.split(".")[1])
+            setattr(module.layers[number], _CHANGED, number)
 
 
-def window_of(layer: Any) -> int | None:
-    """Tokens that a prepared layer sees, itself included; None: all."""
-    return getattr(layer, _WINDOW)
+def kind_of(layer: Any) -> tuple[int | None, tuple | None, int | None]:
+    """What layers of a prepared module differ in but their weights: how many tokens they see,
+    themselves included (None: all), by what rates they rotate, and changes of their own."""
+    return getattr(layer, _WINDOW), *(getattr(layer, name, None) for name in (_RATES, _CHANGED))
 
 
 def angles_of(module: Any, positions_BT: jax.Array) -> dict[tuple, Angles]:
@@ -105,6 +110,7 @@ def project(module: Any, hidden: jax.Array, weight_DV: jax.Array) -> jax.Array:
 
 
 _WINDOW, _RATES, _FLAT, _CHANGE = "window", "rotation_rates", "flat_product", "change"
+_CHANGED = "changed"
 
 
 def _gemma2(found: Architecture, dtype) -> dict[str, Any]:

@@ -16,13 +16,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from learner.policy.families import projection
+from learner.policy.gather import by_word
 from learner.policy.model import Cache, PolicyModel, hidden_states, logits, prompt_states
 
 
 def completion_logprobs(
-    model: PolicyModel, params, batch, temperature: float, chunk: int
+    model: PolicyModel, params, batch, temperature: float, chunk: int, mesh: Mesh | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability [B, C] and entropy [B, C] (nats, no gradient) of the completion tokens.
 
@@ -30,7 +32,7 @@ def completion_logprobs(
     is [N]; prompt n belongs to the completions n B/N to (n + 1) B/N - 1. Padding gets values too:
     mask it.
     """
-    module = model.bind(params, for_gradient=True)
+    module = model.bind(params, True, mesh)
     prompt_NPD, cache = prompt_states(model, module, batch.prompts)
     last_N1D = jnp.take_along_axis(prompt_NPD, batch.prompt_lengths[:, None, None] - 1, axis=1)
     siblings = batch.completions.shape[0] // batch.prompts.shape[0]
@@ -96,14 +98,20 @@ def chunked_logprobs(
 
 
 def packed_logprobs(
-    model: PolicyModel, params, rows, temperature: float, chunk: int, capped: bool = True
+    model: PolicyModel,
+    params,
+    rows,
+    temperature: float,
+    chunk: int,
+    capped: bool = True,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probability and entropy [R, L] (nats, the latter without gradient) of `rows.targets`.
 
     `rows`: one micro-batch of `learner.pack.Packed`. Slots behind the scored ones get 0, or a value
     that means nothing: mask it. Without `capped` scores are not soft-capped, whatever the model.
     """
-    module = model.bind(params, for_gradient=True)
+    module = model.bind(params, True, mesh)
     if not capped:
         module.final_logits_softcap = None
     same_prompt_RLL = rows.prompts[:, :, None] == rows.prompts[:, None]
@@ -120,7 +128,8 @@ def packed_logprobs(
     def scores_of(hidden_RWD, weight_DV):
         return logits(module, hidden_RWD, weight_DV) / temperature
 
-    return _scored(scores_of, width, hidden_RLD, projection(module), rows.targets, rows.scored)
+    hidden_RLD, weight_DV = by_word(hidden_RLD, projection(module), mesh)
+    return _scored(scores_of, width, hidden_RLD, weight_DV, rows.targets, rows.scored)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -15,20 +15,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from configs.schema import ModelSection
 from learner.policy.architecture import Architecture, architecture_of
 from learner.policy.families import (
     add_changes,
     angles_of,
+    kind_of,
     make_module,
     prepare,
     project,
     projection,
     run_layer,
-    window_of,
 )
+from learner.policy.gather import look_up, through_layers
 from learner.policy.lora import changes
 
 Params = dict[str, Any]  # name -> array: jax, numpy or abstract
@@ -45,6 +46,7 @@ class PolicyModel:
     compute_dtype: str
     graph: Any
     variables: tuple[tuple[tuple, nnx.Variable], ...]  # (path, abstract variable), sorted
+    remat: str
 
     def abstract_params(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Names, shapes and dtypes of the master parameters (float32)."""
@@ -60,17 +62,19 @@ class PolicyModel:
             for path, variable in self.variables
         }
 
-    def bind(self, params: Params, for_gradient: bool = False) -> Any:
+    def bind(self, params: Params, for_gradient: bool = False, mesh: Mesh | None = None) -> Any:
         """The Tunix module with `params`, cast to the compute dtype; see `lora.over` for others
         than its own among them.
 
         `for_gradient`: on a CPU, use the products whose gradients run fast there (`matmul.py`).
+        `mesh`: where `params` lie, if they are split over it; see `gather.py`.
         """
         flat = [
             (path, variable.replace(params[_name(path)].astype(self.compute_dtype)))
             for path, variable in self.variables
         ]
         module = nnx.merge(self.graph, nnx.from_flat_state(flat))
+        module.mesh, module.again = mesh, self.remat == "decoder"
         prepare(module, self.architecture, for_gradient and jax.default_backend() == "cpu")
         add_changes(module, changes(self.architecture, params, self.compute_dtype))
         return module
@@ -111,7 +115,7 @@ def build_model(
     module = nnx.eval_shape(lambda: make_module(found, section.compute_dtype, remat))
     graph, state = nnx.split(module)
     variables = tuple(nnx.to_flat_state(state))
-    return PolicyModel(found, section.compute_dtype, graph, variables)
+    return PolicyModel(found, section.compute_dtype, graph, variables, remat)
 
 
 def fan_in(name: str, shape: tuple[int, ...]) -> int:
@@ -141,21 +145,23 @@ def hidden_states(
     `key_positions_BS`: the positions at which entries stand, if not in the order of the cache.
     The module's own call would also project every position onto the vocabulary.
     """
-    x_BTD = module.embedder.encode(tokens_BT)
-    new_cache: Cache = {}
+    x_BTD = look_up(module.embedder.encode, tokens_BT, module.mesh)
     if key_positions_BS is None:
         key_positions_BS = jnp.arange(mask_BTS.shape[-1])[None]
     distance_BTS = positions_BT[:, :, None] - key_positions_BS[:, None]
     angles = angles_of(module, positions_BT)
-    for number, layer in enumerate(module.layers):
-        name, window = f"layer_{number}", window_of(layer)
-        seen_BTS = mask_BTS
+    kinds = [kind_of(layer) for layer in module.layers]
+
+    def run(layer, number, x_BTD, cache):
+        window, seen_BTS = kinds[number][0], mask_BTS
         if window is not None and window < mask_BTS.shape[-1]:
             seen_BTS = mask_BTS & (distance_BTS < window)
-        new_cache[name], x_BTD = run_layer(
-            layer, x_BTD, positions_BT, angles, cache and cache[name], seen_BTS
-        )
-    return module.final_norm(x_BTD), new_cache
+        return run_layer(layer, x_BTD, positions_BT, angles, cache, seen_BTS)
+
+    names = [f"layer_{number}" for number in range(len(kinds))]
+    caches = [cache and cache[name] for name in names]
+    x_BTD, caches = through_layers(run, module.layers, kinds, module, x_BTD, caches)
+    return module.final_norm(x_BTD), dict(zip(names, caches, strict=True))
 
 
 def prompt_states(

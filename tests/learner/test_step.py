@@ -7,13 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from configs.schema import LearnerSection
 from learner.batch import Demonstrations, build_batch, select
+from learner.grpo import Objective, grpo_loss
 from learner.pack import PackedShape, pack
+from learner.policy.logprobs import completion_logprobs
+from learner.policy.model import build_model
 from learner.policy.sharding import PACKED_ROWS, make_mesh
 from learner.step import (
     TrainState,
@@ -40,9 +44,9 @@ def packed(config, shape=WHOLE):
     return pack(batch_of(config), shape)
 
 
-def after_steps(model, params, config, batch, steps=3, place=lambda tree: tree):
+def after_steps(model, params, config, batch, steps=3, place=lambda tree: tree, mesh=None):
     optimizer = grpo_optimizer(config.learner, 100)
-    step = make_grpo_step(model, config, optimizer)
+    step = make_grpo_step(model, config, optimizer, mesh)
     reference = place(jax.tree.map(lambda x: x * 1.02, params))
     params = place(jax.tree.map(jnp.copy, params))
     state = TrainState(params, optimizer.init(params))
@@ -66,6 +70,8 @@ def plain(model, params, config):
 def assert_same_step(ours, plain):
     """Parameters, and what is reported; how full the rows are is another matter."""
     assert_close(ours[0], plain[0])
+    assert distance(ours[0], plain[0]) < 1e-5
+    assert ours[1]["loss"] == pytest.approx(plain[1]["loss"], rel=1e-5)
     for metrics in (ours[1], plain[1]):
         metrics.pop("fill", None)
     assert_close(ours[1], plain[1], atol=1e-4)
@@ -85,8 +91,12 @@ def test_logit_chunks_do_not_change_the_step(model, params, plain):
     assert_same_step(after_steps(model, params, other, packed(other)), plain)
 
 
-@pytest.mark.parametrize(("fsdp", "tp"), [(1, 1), (2, 2)])
-def test_four_devices_do_not_change_the_step(model, params, config, plain, fsdp, tp):
+# fsdp = 2: whole weights exist while a layer runs, with remat = "decoder" twice
+@pytest.mark.parametrize(
+    ("fsdp", "tp", "remat"), [(1, 1, "none"), (2, 2, "none"), (4, 1, "decoder")]
+)
+def test_four_devices_do_not_change_the_step(params, config, plain, fsdp, tp, remat):
+    model = build_model(config.model, VOCABULARY, remat)
     mesh = make_mesh(LearnerSection(fsdp=fsdp, tp=tp))
     assert mesh.size == 4
     shardings = {name: NamedSharding(mesh, spec) for name, spec in model.partition_specs().items()}
@@ -95,9 +105,56 @@ def test_four_devices_do_not_change_the_step(model, params, config, plain, fsdp,
         packed(config, PackedShape(2, 4, 32)),
     )
     ours = after_steps(
-        model, params, config, rows, place=lambda tree: jax.device_put(tree, shardings)
+        model,
+        params,
+        config,
+        rows,
+        place=lambda tree: jax.device_put(tree, shardings),
+        mesh=mesh,
     )
     assert_same_step(ours, plain)
+    for name, sharding in shardings.items():
+        assert ours[0][name].sharding.is_equivalent_to(sharding, ours[0][name].ndim), name
+
+
+def test_packed_is_unpacked(model, params, config, plain):
+    """The same three steps without any packing: a row for each completion, one product for all."""
+    batch, optimizer = batch_of(config), grpo_optimizer(config.learner, 100)
+    reference = jax.tree.map(lambda x: x * 1.02, params)
+    rows_B1 = np.arange(1, len(batch.completions) + 1)[:, None]
+    objective = Objective(kl_coefficient=config.grpo.kl_coefficient)
+
+    @jax.jit
+    def step(params, moments):
+        def loss_of(params):
+            logprobs_BC, reference_BC = (
+                completion_logprobs(model, of, batch, 1.0, 512)[0] for of in (params, reference)
+            )
+            return grpo_loss(
+                logprobs_BC,
+                batch.sampled_logprobs,
+                jax.lax.stop_gradient(reference_BC),
+                batch.advantages[:, None],
+                batch.weights,
+                np.broadcast_to(rows_B1, batch.completions.shape),
+                objective,
+            ).loss
+
+        loss, grads = jax.value_and_grad(loss_of)(params)
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments, loss
+
+    unpacked, moments, loss = params, optimizer.init(params), 0.0
+    for _ in range(3):
+        unpacked, moments, loss = step(unpacked, moments)
+    assert plain[1]["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert distance(unpacked, plain[0]) < 1e-5
+
+
+def distance(ours, theirs) -> float:
+    """Of all parameters together, relative."""
+    of = lambda tree: float(optax.global_norm(tree))  # noqa: E731
+    return of({name: ours[name] - theirs[name] for name in theirs}) / of(theirs)
 
 
 def test_no_array_holds_the_scores_of_all_slots(model, params):
