@@ -1,5 +1,6 @@
 """What a disk that takes nothing more raises, as bad input: with what to do about it."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,15 @@ _SIGNS = (
     *("No space left", "RESOURCE_EXHAUSTED", "disk is full", "disk I/O error"),
     *("Read-only", "readonly database", "ermission denied", "quota"),
 )
+
+
+def sync(path: Path) -> None:
+    """Until a file, or the names in a folder, would outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

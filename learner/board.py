@@ -10,6 +10,8 @@ from tensorboard.plugins.text import metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from configs.storage import sync
+
 _FLUSH_S = 10
 
 
@@ -23,6 +25,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, first_step: int):
+        self._folder = folder
         self._writer = EventFileWriter(str(folder), flush_secs=_FLUSH_S)
         self._add(first_step, session_log=SessionLog(status=SessionLog.START))
 
@@ -41,6 +44,8 @@ class Board:
 
     def flush(self) -> None:
         self._writer.flush()
+        for path in self._folder.iterdir():  # ours has a name that only the writer knows
+            sync(path)
 
     def close(self) -> None:
         self._writer.close()

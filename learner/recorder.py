@@ -12,6 +12,7 @@ from cluster.messages import ScoredGroup
 from configs.load import dump
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
+from configs.storage import sync
 from learner.board import Board
 
 
@@ -92,7 +93,9 @@ class Recorder:
         unfinished = path.with_suffix(".tmp")
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         pq.write_table(table, unfinished, write_page_checksum=True)
+        sync(unfinished)
         unfinished.replace(path)
+        sync(self._folder)
         self._rows = []
         return path
 
