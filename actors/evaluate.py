@@ -10,8 +10,8 @@ import pyarrow as pa
 from actors.data.feed import prompt_tokens
 from actors.data.tables import question
 from actors.rewards.format import parse
-from cluster.messages import Permit, ScoredGroup, Verdict
-from configs.schema import RunConfig
+from cluster.messages import Permit, Restraint, ScoredGroup, Verdict
+from configs.schema import EvalSection, RunConfig
 from learner.collect import SET_ASIDE, Collector, Key, Queue, WorkLost
 from learner.policy.tokenizer import Tokenizer
 
@@ -52,8 +52,9 @@ class Evaluation:
     def _permits_of(self, stream: str, mode: str, policy_version: int) -> list[Permit]:
         temperature = 0.0 if mode == "greedy" else self._config.rollout.temperature
         siblings = 1 if mode == "greedy" else self._config.eval.samples
+        restraint = restraint_of(mode, self._config.eval)
         return [
-            Permit(stream, index, asked, tokens, siblings, temperature, policy_version)
+            Permit(stream, index, asked, tokens, siblings, temperature, policy_version, restraint)
             for index, (asked, tokens) in enumerate(zip(self._questions, self._tokens, strict=True))
         ]
 
@@ -72,6 +73,13 @@ class Evaluation:
                 return collector.take(list(of_key))
             except WorkLost as lost:
                 collector.ask_again(lost, list(of_key), ask, set_aside)
+
+
+def restraint_of(mode: str, section: EvalSection) -> Restraint:
+    """Greedy decoding needs no filter: the likeliest token passes all of them."""
+    if mode == "greedy":
+        return Restraint(close_reasoning=section.close_reasoning)
+    return Restraint(section.top_k, section.top_p, section.min_p, section.close_reasoning)
 
 
 def measures(verdicts: Sequence[Verdict]) -> dict:

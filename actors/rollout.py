@@ -9,13 +9,14 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from actors.stopping import endings_of
 from cluster.messages import BASE, Permit, RolloutGroup, ScoredGroup
 from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
 from learner.policy.lora import merged
 from learner.policy.model import Params, build_model
-from learner.policy.tokenizer import Tokenizer, text_end
+from learner.policy.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,8 @@ class RolloutActor:
         self.index, self.config, self.tokenizer = index, config, tokenizer
         self.permits, self.weights, self.rollouts = permits, weights, rollouts
         model = build_model(config.model, tokenizer.vocabulary)
-        stops = () if config.rollout.ignore_eos else tokenizer.stops(config.rollout.stop_tokens)
-        strings = config.rollout.stop_strings
-        ends = partial(text_end, tokenizer.decode, strings) if strings else None
-        self.engine = Engine(model, config.rollout, stops, config.run.seed, ends)
-        self.version = -1
+        self.engine = Engine(model, config.rollout, endings_of(config, tokenizer), config.run.seed)
+        self._in_flight = config.rollout.new_weights == "in_flight"
         self._base: Params | None = None  # what adapters lie over, once one came
         self._merge = jax.jit(partial(merged, model.architecture, config.lora))
         self._waiting: deque[Permit] = deque()
@@ -72,30 +70,35 @@ class RolloutActor:
             )
 
     def _admit(self) -> None:
-        """Submit permits of the loaded version; swap weights only when the engine is empty.
-
-        Two policies never share the slots, so that a group is what its permit says.
-        """
-        if not self._waiting:
+        """Submit permits whose policy is loaded, as far as there is room."""
+        if not self._waiting or not self._has_policy_of(self._waiting[0]):
             return
-        wanted = self._waiting[0].policy_version
-        if wanted != self.version:
-            if self.engine.busy:
-                return
-            try:
-                self.engine.load(self._policy(wanted))
-            except LookupError:  # asked for twice, and the other copy was used long ago
-                self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
-                return
-            self.version = wanted
-        fitting = []
-        while (
-            self._waiting
-            and self._waiting[0].policy_version == self.version
-            and len(fitting) < self.engine.room
-        ):
+        fitting: list[Permit] = []
+        while self._waiting and self._may_join(self._waiting[0], len(fitting)):
             fitting.append(self._waiting.popleft())
         self.engine.submit(fitting)
+
+    def _may_join(self, permit: Permit, others: int) -> bool:
+        same_policy = permit.policy_version == self.engine.version or (
+            self._in_flight and permit.policy_version < self.engine.version
+        )
+        return same_policy and self.engine.turn_to(permit) and others < self.engine.room
+
+    def _has_policy_of(self, permit: Permit) -> bool:
+        """Load it if need be. Two policies never share the slots, so that a group is what its
+        permit says; but if they are swapped in flight, it may be newer than that.
+        """
+        wanted = permit.policy_version
+        if wanted == self.engine.version or (self._in_flight and wanted < self.engine.version):
+            return True
+        if self.engine.busy and not self._in_flight:
+            return False
+        try:
+            self.engine.load(self._policy(wanted), wanted)
+        except LookupError:  # asked for twice, and the other copy was used long ago
+            self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
+            return False
+        return True
 
     def _policy(self, version: int) -> Params:
         """The weights of a version, whole. Raises LookupError when they were dropped already."""
@@ -113,7 +116,7 @@ class RolloutActor:
             return ScoredGroup.instead(sampled.permit, sampled.failed)
         return RolloutGroup(
             permit=sampled.permit,
-            policy_version=self.version,
+            policy_version=min(int(versions.min()) for versions in sampled.versions),
             tokens=sampled.tokens,
             logprobs=sampled.logprobs,
             texts=tuple(self.tokenizer.decode(tokens) for tokens in sampled.tokens),

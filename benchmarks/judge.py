@@ -35,6 +35,7 @@ from actors.rewards.verdict_cache import VerdictCache
 from benchmarks.race import busy_cores, environment, ratio, say, summarize, turns
 from cluster.messages import Permit, Question, RolloutGroup
 from configs.schema import JudgeSection, ModelSection, RolloutSection
+from learner.policy.endings import Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 from learner.policy.tokenizer import train_tokenizer
@@ -77,7 +78,7 @@ class Local:
             max_answer_tokens=1,
         )
         self.written_tokens = section.max_new_tokens
-        self.engine = Engine(model, section, stops=(), seed=0)
+        self.engine = Engine(model, section, Endings(), seed=0)
         self.engine.load({name: np.asarray(value) for name, value in params.items()})
 
     def _whole(self, request) -> str:

@@ -32,6 +32,7 @@ from benchmarks.peers.tunix_grpo import CompileClock
 from benchmarks.peers.work import reserve_stdout
 from cluster.messages import Permit, Question
 from configs.schema import ModelSection, RolloutSection
+from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 
@@ -53,13 +54,17 @@ def make_engine(size: str, work: Work, weights, slots: int = SLOTS) -> Engine:
         slots=slots,
         chunk=CHUNK,
     )
-    engine = Engine(model, section, (), seed=0)
+    engine = Engine(model, section, Endings(), seed=0)
     engine.load(weights)
     return engine
 
 
 def permit(work: Work, group: int) -> Permit:
     return Permit("train", group, NOBODY, work.prompts[group], work.siblings, 1.0, 0)
+
+
+def budgets(work: Work, group: int) -> list[Budget]:
+    return [Budget(0, int(length)) for length in work.lengths[group]]
 
 
 def generate(engine: Engine, work: Work, groups) -> dict:
@@ -75,7 +80,7 @@ def generate(engine: Engine, work: Work, groups) -> dict:
             except queue.Empty:
                 more = False
         if taken:
-            engine.submit([permit(work, g) for g in taken], [work.lengths[g] for g in taken])
+            engine.submit([permit(work, g) for g in taken], [budgets(work, g) for g in taken])
         before, standing = engine.counts, engine.standing
         done = engine.step()
         after = engine.counts

@@ -27,6 +27,16 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Restraint:
+    """What an evaluation does otherwise than training, which draws from the whole distribution."""
+
+    top_k: int = 0  # only from so many likeliest tokens; 0: all
+    top_p: float = 1.0  # then from the fewest that have this probability together
+    min_p: float = 0.0  # then from those with this share of the likeliest one's probability
+    close_reasoning: bool = False  # the closing tag is written at the end of reasoning's budget
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """One question to sample, and the right to do so: actors sample only what was asked for."""
 
@@ -37,6 +47,7 @@ class Permit:
     siblings: int  # G
     temperature: float  # 0: greedy
     policy_version: int  # the version it must be sampled with
+    restraint: Restraint = Restraint()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -45,10 +56,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class RolloutGroup:
-    """All completions of one permit, sampled by one version of the policy."""
+    """All completions of one permit."""
 
     permit: Permit
-    policy_version: int
+    policy_version: int  # that sampled them; the oldest one, if weights were swapped in flight
     tokens: tuple[np.ndarray, ...]  # G x [N] int32, the end-of-sequence token included
     logprobs: tuple[np.ndarray, ...]  # G x [N] float32, under the policy that sampled them
     texts: tuple[str, ...]  # G

@@ -30,10 +30,12 @@ def read_toml(path: Path, what: str, way_out: str) -> tuple[str, dict[str, Any]]
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """The known dotted key that `key` may have meant, by its whole or its last part; or ""."""
+    last_parts = [name.split(".")[-1] for name in known]
+    if last_parts.count(key.split(".")[-1]) == 1:  # it stands in another section
+        return known[last_parts.index(key.split(".")[-1])]
     near = difflib.get_close_matches(key, known, 1)
     if near:
         return near[0]
-    last_parts = [name.split(".")[-1] for name in known]
     near = difflib.get_close_matches(key.split(".")[-1], last_parts, 1)
     return known[last_parts.index(near[0])] if near else ""
 

@@ -6,10 +6,11 @@ files state what they change. Seconds end in `_s`; counts are plain nouns; "" me
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from configs.lora import LoraSection
-from configs.section import Count, Section, Share, from_list
+from configs.section import Count, Section, Share
+from configs.section_rollout import EvalSection, RolloutSection
 
 
 class RunSection(Section):
@@ -50,40 +51,6 @@ class ModelSection(Section):
     tokenizer_pieces: Annotated[int, Field(ge=300)] = 420
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Activations and matrix products; master weights and optimizer moments are float32."""
-
-
-class RolloutSection(Section):
-    actors: Count = 1
-    group_size: Annotated[int, Field(ge=2)] = 8
-    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
-    max_prompt_tokens: Count = 32
-    max_reasoning_tokens: Count = 16
-    max_answer_tokens: Count = 8
-    stop_tokens: Annotated[tuple[str, ...], BeforeValidator(from_list)] = ()
-    """Pieces that end a completion besides the end of sequence, such as Gemma's <end_of_turn>."""
-    stop_strings: Annotated[tuple[str, ...], BeforeValidator(from_list)] = ()
-    """Texts that end a completion, such as </answer>; looked for between chunks, and what was drawn
-    behind one is dropped."""
-    ignore_eos: bool = False
-    """Sample to the budget whatever is drawn: for measuring throughput."""
-    slots: Count = 128
-    """Sequences that decode together in one actor. Part of what a sample's bits depend on."""
-    chunk: Count = 8
-    """Tokens decoded per dispatch; finished slots are refilled between chunks."""
-    threads: Count = 1
-
-    @property
-    def max_new_tokens(self) -> int:
-        return self.max_reasoning_tokens + self.max_answer_tokens
-
-    @model_validator(mode="after")
-    def _group_fits(self):
-        if self.slots < self.group_size:
-            raise ValueError(
-                f"slots = {self.slots} cannot hold one group of group_size = {self.group_size}; "
-                "raise slots"
-            )
-        return self
 
 
 class JudgeSection(Section):
@@ -239,13 +206,6 @@ class SftSection(Section):
         return self
 
 
-class EvalSection(Section):
-    rows: Annotated[int, Field(ge=0)] = 400
-    """Held-out rows of the evaluation before and after; 0: no evaluation."""
-    samples: Count = 1
-    """Completions of each question in the sampled mode; from 2 on with pass@k and maj@k."""
-
-
 class CheckpointSection(Section):
     every_steps: Count = 100
     keep_last: Count = 2
@@ -270,6 +230,16 @@ class RunConfig(Section):
     def trained_groups(self) -> int:
         """Groups of a step that reach the update."""
         return self.grpo.widest_groups or self.loop.groups_per_step
+
+    @model_validator(mode="after")
+    def _order_fits(self):
+        if self.rollout.new_weights == "in_flight" and self.loop.order == "exact":
+            raise ValueError(
+                "rollout.new_weights = in_flight mixes policies in a group, by the clock: the run "
+                "is not the same run twice, which loop.order = exact promises. Use loop.order = "
+                "arrival, or new_weights = drained"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_splits(self):

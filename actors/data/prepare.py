@@ -10,6 +10,7 @@ from actors.bench import Judging
 from actors.data.synthetic import write_synthetic
 from actors.data.tables import check_prompt_lengths, load_table
 from actors.rewards.format import render
+from actors.stopping import endings_of
 from configs.run_folder import RunFolder, write_text
 from configs.schema import RunConfig
 from learner.policy.chat import prompt_ids
@@ -41,6 +42,7 @@ def prepare(folder: RunFolder, config: RunConfig, judging: Judging) -> Corpus:
     train, heldout = load_table(train_path), load_table(heldout_path)
     tokenizer = _tokenizer(folder.path, train, config)
     check_weights(config.model, tokenizer.vocabulary)
+    endings_of(config, tokenizer)
 
     def count(prompt: str) -> int:
         return len(prompt_ids(prompt, tokenizer, config.data))

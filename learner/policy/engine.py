@@ -12,52 +12,34 @@ S = slots, G = siblings.
 """
 
 import heapq
-import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cluster.messages import Permit
+from cluster.messages import Permit, Restraint
 from configs.schema import RolloutSection
+from learner.policy.completions import Counts, Sampled, Tape, failure, unfit
 from learner.policy.draw import DEAD
+from learner.policy.endings import Budget, Course, Endings
 from learner.policy.lean import LeanDecoder
 from learner.policy.model import Params, PolicyModel
-from learner.policy.slots import Slots, shape_of
+from learner.policy.slots import Shape, Slots, shape_of
 from learner.policy.vmapped import VmappedDecoder
 
-TextEnd = Callable[[np.ndarray, int], int]
-"""(tokens, number of those that were looked at before) -> tokens up to a stop string, or 0."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """The completions of one permit."""
-
-    permit: Permit
-    tokens: tuple[np.ndarray, ...]  # G x [N] int32, end-of-sequence included
-    logprobs: tuple[np.ndarray, ...]  # G x [N] float32, at the sampling temperature
-    truncated: np.ndarray  # [G] bool
-    failed: str = ""  # why there are none (each is empty then); "" when there are
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What an engine has done so far."""
-
-    steps: int = 0  # slot-steps: decode steps times slots
-    drawn: int = 0  # tokens
-    begun: int = 0  # completions that have a first token
+NO_VERSION = -1  # of weights that were never loaded
 
 
 class Decoder(Protocol):
     """The part of an engine that knows the model: caches and programs."""
 
     def load(self, params: Params) -> None: ...
+
+    def use(self, shape: Shape) -> None: ...
 
     def prefill(self, prompts: Sequence[np.ndarray], rows: Sequence[int]) -> None: ...
 
@@ -71,51 +53,48 @@ class _Group:
     """A permit in progress: `row` is the place of its prompt in the cache."""
 
     permit: Permit
-    budgets: Sequence[int]
+    budgets: Sequence[Budget]
     row: int
     completions: dict[int, tuple] = field(default_factory=dict)
-    """(tokens, logprobs, truncated) of each sibling that has finished."""
+    """(tokens, logprobs, versions, truncated) of each sibling that has finished."""
 
 
 class Engine:
     """Decodes permits in slots. Not thread-safe; one per process.
 
-    `section` gives slots, chunk and lengths; `stops` are the ids that end a completion, `seed` is
-    the run's; `text_end` finds strings that end one.
+    `section` gives slots, chunk and lengths, `seed` is the run's.
     """
 
-    def __init__(
-        self,
-        model: PolicyModel,
-        section: RolloutSection,
-        stops: tuple,
-        seed: int,
-        text_end: TextEnd | None = None,
-    ):
+    def __init__(self, model: PolicyModel, section: RolloutSection, endings: Endings, seed: int):
         slots, self.shape = section.slots, shape_of(section)
+        self._training_shape = self.shape
+        self._budget = Budget(section.max_reasoning_tokens, section.max_answer_tokens)
+        self._ends_apart = section.at_reasoning_budget == "end"
         self._dtype = jnp.dtype(model.compute_dtype)
-        self._text_end = text_end
-        self._seed, self._stops = seed, np.array(stops, np.int32)
-        self.decoder: Decoder = (
-            LeanDecoder(model, self.shape, stops)
-            if model.architecture.family == "gemma2"
-            else VmappedDecoder(model, self.shape, stops)
-        )
-        self._state = Slots.empty(slots)
+        self._seed, self._endings = seed, endings
+        self._stops = np.array(endings.stops, np.int32)
+        lean = model.architecture.family == "gemma2"
+        decoder = LeanDecoder if lean else VmappedDecoder
+        self.decoder: Decoder = decoder(model, self.shape, endings.stops)
+        self._state = Slots.empty(slots, self.shape.chunk)
+        self._courses: list[Course | None] = [None] * slots
         self._owner: list[tuple[_Group, int] | None] = [None] * slots
         self._free_slots, self._free_rows = list(range(slots)), list(range(self.shape.rows))
         self._standing: deque[tuple[_Group, int]] = deque()  # siblings without a slot yet
         self._failed: list[Sampled] = []  # not handed out yet
         self._vocabulary = model.architecture.vocabulary
-        self._tokens = np.zeros((slots, section.max_new_tokens), np.int32)
-        self._logprobs = np.zeros((slots, section.max_new_tokens), np.float32)
-        self.slots, self.counts = slots, Counts()
-        self._running: jax.Array | None = None  # the output of the chunk that is being decoded
+        self._tape = Tape(slots, section.max_new_tokens)
+        self.slots, self.counts, self.version = slots, Counts(), NO_VERSION
+        self._running: tuple[jax.Array, int] | None = None  # a chunk's output, its weights' version
 
-    def load(self, params: Params) -> None:
-        """Take new weights. Only between permits: slots in use would mix two policies."""
-        if self.busy:
-            raise RuntimeError("weights were swapped while completions were in progress")
+    def load(self, params: Params, version: int = 0) -> None:
+        """Take new weights, from the next chunk on.
+
+        What is in progress goes on with them: its keys and values are kept, and each token is
+        stamped with the version that drew it. Who wants one policy in a completion loads when the
+        engine is not `busy`.
+        """
+        self.version = version
         self.decoder.load(self.arrived(params))
 
     def arrived(self, params: Params) -> Params:
@@ -136,6 +115,24 @@ class Engine:
         """Siblings that wait for a slot."""
         return len(self._standing)
 
+    def turn_to(self, permit: Permit) -> bool:
+        """Be ready for permits of this kind; False while others are in progress.
+
+        There are programs for groups, for prompts of one completion, and for both with a restraint,
+        and a permit is always decoded by those of its kind: others give other bits.
+        """
+        shape = self._shape_for(permit)
+        if shape == self.shape:
+            return True
+        if self.busy:
+            return False
+        self.decoder.use(shape)
+        self.shape, self._free_rows = shape, list(range(shape.rows))
+        return True
+
+    def _shape_for(self, permit: Permit) -> Shape:
+        return self._training_shape.kind(permit.siblings == 1, permit.restraint != Restraint())
+
     @property
     def room(self) -> int:
         """Groups that may be submitted now: those that fill the free slots, or one to have work at
@@ -145,17 +142,20 @@ class Engine:
             return 0
         return min(len(self._free_rows), max(1, -(-(free - standing) // self.shape.seats)))
 
-    def submit(self, permits: Sequence[Permit], budgets: Sequence[Sequence[int]] = ()) -> None:
+    def submit(self, permits: Sequence[Permit], budgets: Sequence[Sequence[Budget]] = ()) -> None:
         """Read the prompts of whole groups; their siblings decode as slots get free.
 
-        `budgets`: new tokens of each sibling of each permit, instead of the configured number.
-        What cannot be sampled comes back from `step` with its reason; the others go on.
+        `budgets`: of each sibling of each permit, instead of the configured ones. What cannot be
+        sampled comes back from `step` with its reason; the others go on. All permits that are in
+        progress together are of one kind (`turn_to`).
         """
+        if not all(self.turn_to(permit) for permit in permits):
+            raise RuntimeError("permits of two kinds were submitted together")
         taken = []
         for number, permit in enumerate(permits):
-            own = budgets[number] if budgets else [self.shape.new] * permit.siblings
-            if reason := self._unfit(permit, own):
-                self._failed.append(_failure(permit, reason))
+            own = budgets[number] if budgets else [self._budget] * permit.siblings
+            if reason := unfit(permit, own, self.shape, self._vocabulary):
+                self._failed.append(failure(permit, reason))
                 continue
             taken.append(_Group(permit, own, heapq.heappop(self._free_rows)))
         self._standing.extend((g, sibling) for g in taken for sibling in range(g.permit.siblings))
@@ -171,53 +171,40 @@ class Engine:
         while self._standing and self._free_slots:
             self._occupy(heapq.heappop(self._free_slots), *self._standing.popleft())
         if self._state.live.any():
+            if self.shape.restrained:
+                self._write_given()
             # the decoder may still read what it was given when the next chunk is prepared
-            self._running = self.decoder.decode(Slots(*(part.copy() for part in self._state)))
+            output = self.decoder.decode(Slots(*(part.copy() for part in self._state)))
+            self._running = output, self.version
         return finished
 
-    def _unfit(self, permit: Permit, budgets: Sequence[int]) -> str:
-        """Why this permit cannot be sampled; "" if it can."""
-        tokens, shape = permit.tokens, self.shape
-        if not 0 < len(tokens) <= shape.prompt:
-            return (
-                f"the prompt has {len(tokens)} tokens, the engine takes 1 to {shape.prompt} "
-                "(rollout.max_prompt_tokens)"
-            )
-        if not 0 < permit.siblings <= shape.seats:
-            return (
-                f"{permit.siblings} siblings were asked for, the engine takes 1 to {shape.seats} "
-                "(rollout.group_size)"
-            )
-        wrong = tokens[(tokens < 0) | (tokens >= self._vocabulary)]
-        if len(wrong):
-            return f"token id {wrong[0]} is outside of the vocabulary of {self._vocabulary}"
-        if not (min(budgets) > 0 and max(budgets) <= shape.new):
-            return f"budgets {list(budgets)}: the engine has room for 1 to {shape.new} new tokens"
-        return ""
-
     def _occupy(self, slot: int, group: _Group, sibling: int) -> None:
-        permit, state = group.permit, self._state
-        self._owner[slot] = (group, sibling)
-        # the last prompt token is decoded: its logits give the first token of the completion
-        state.last[slot] = permit.tokens[-1]
-        state.start[slot] = state.position[slot] = len(permit.tokens) - 1
-        state.limit[slot] = state.position[slot] + group.budgets[sibling]
-        state.drawn[slot] = 0
-        state.row[slot], state.seat[slot] = group.row, sibling
-        state.name[slot] = self._seed, zlib.crc32(permit.stream.encode()), permit.index
-        state.temperature[slot] = permit.temperature
+        permit, self._owner[slot] = group.permit, (group, sibling)
+        budget, write = group.budgets[sibling], permit.restraint.close_reasoning
+        course = Course(budget, self._endings, write) if self._ends_apart or write else None
+        self._courses[slot] = course
+        self._state.occupy(slot, permit, sibling, course.limit if course else budget.total)
+        self._state.row[slot] = group.row
+        self._state.name[slot, 0] = self._seed
+
+    def _write_given(self) -> None:
+        for slot, course in enumerate(self._courses):
+            if course:
+                drawn = int(self._state.drawn[slot])
+                self._state.given[slot] = course.given(drawn, self.shape.chunk)
 
     def _collect(self) -> list[Sampled]:
         """Wait for the chunk, write down what it drew, and free the slots that ended."""
         if self._running is None:
             return []
-        output, self._running = np.asarray(self._running), None  # [2, T, S]
+        (running, version), self._running = self._running, None
+        output = np.asarray(running)  # [2, T, S]
         tokens_TS, logprobs_TS = output[0], output[1].view(np.float32)
         state = self._state
         steps, slots = np.nonzero(tokens_TS != DEAD)
         places = slots, state.drawn[slots] + steps
-        self._tokens[places] = tokens_TS[steps, slots]
-        self._logprobs[places] = logprobs_TS[steps, slots]
+        drawn, logprobs = tokens_TS[steps, slots], logprobs_TS[steps, slots]
+        self._tape.write(places, drawn, logprobs, version)
         count_S = np.bincount(slots, minlength=self.shape.slots).astype(np.int32)
         live = np.flatnonzero(count_S)
         for counter in (state.position, state.drawn):
@@ -227,40 +214,71 @@ class Engine:
             self.counts.drawn + len(slots),
             self.counts.begun + int((state.drawn[live] == count_S[live]).sum()),
         )
-        state.last[live] = self._tokens[live, state.drawn[live] - 1]
-        ended = np.isin(state.last, self._stops) | (state.position >= state.limit)
-        finished = self._fail(np.unique(slots[~np.isfinite(logprobs_TS[steps, slots])]))
+        state.last[live] = self._tape.tokens[live, state.drawn[live] - 1]
+        stopped_S, spent_S = np.isin(state.last, self._stops), ~state.live
+        finished = self._fail(np.unique(slots[~np.isfinite(logprobs)]))
+        if not self._reads_text:
+            live = live[(stopped_S | spent_S)[live]]
         for slot in live.tolist():
-            text_ended = self._cut_at_text(slot, int(count_S[slot]))
-            owner = self._owner[slot]
-            if owner and (ended[slot] or text_ended):
-                stopped = text_ended or state.last[slot] in self._stops
-                finished += self._end(slot, owner, not stopped)
+            if owner := self._owner[slot]:
+                stopped, spent = self._ends(slot, int(count_S[slot]), bool(stopped_S[slot]))
+                if stopped or spent:
+                    finished += self._end(slot, owner, not stopped)
         return finished
 
-    def _cut_at_text(self, slot: int, fresh: int) -> bool:
-        """Whether the completion has a stop string; what was drawn behind it is dropped."""
-        if self._text_end is None:
-            return False
-        drawn = self._state.drawn[slot]
-        kept = self._text_end(self._tokens[slot, :drawn], int(drawn - fresh))
-        if kept:
-            self._state.drawn[slot] = kept
-        return bool(kept)
+    @property
+    def _reads_text(self) -> bool:
+        """Whether completions may end where neither their last token nor their room says so."""
+        return bool(self._endings.text_end) or self._ends_apart or self.shape.restrained
+
+    def _ends(self, slot: int, fresh: int, stopped: bool) -> tuple[bool, bool]:
+        """Whether the completion was stopped, and whether its budget is spent.
+
+        What was drawn behind its end is dropped.
+        """
+        state, course = self._state, self._courses[slot]
+        drawn = int(state.drawn[slot])
+        if kept := self._endings.cut_at(self._tape.tokens[slot, :drawn], drawn - fresh):
+            stopped, state.drawn[slot] = True, kept
+        if course:
+            tokens = self._tape.tokens[slot, : state.drawn[slot]]
+            counted = course.follow(tokens, drawn - fresh)
+            stopped &= counted == len(tokens)
+            state.drawn[slot] = counted
+            spent = counted >= course.limit
+            if not (stopped or spent):
+                self._go_on(slot, course)
+            return stopped, spent
+        return stopped, bool(state.position[slot] >= state.limit[slot])
+
+    def _go_on(self, slot: int, course: Course) -> None:
+        """Give a slot the room that its course has. One that stopped inside of a chunk, for want of
+        it, begins that chunk again, since the cache is written chunk by chunk: it draws the same.
+        """
+        state, owner = self._state, self._owner[slot]
+        assert owner is not None
+        state.limit[slot] = state.start[slot] + course.limit
+        drawn = int(state.drawn[slot])
+        if over := drawn % self.shape.chunk:
+            text = np.concatenate([owner[0].permit.tokens, self._tape.tokens[slot, :drawn]])
+            state.rewind(slot, over, text[-1 - over])
+            again = drawn == over
+            self.counts = replace(
+                self.counts, drawn=self.counts.drawn - over, begun=self.counts.begun - again
+            )
 
     def _end(self, slot: int, owner: tuple[_Group, int], truncated: bool) -> list[Sampled]:
         """Free the slot; the completions of its group if this was the last one."""
         group, sibling = owner
-        drawn = slice(self._state.drawn[slot])
-        completion = self._tokens[slot, drawn].copy(), self._logprobs[slot, drawn].copy(), truncated
-        group.completions[sibling] = completion
+        completion = self._tape.completion(slot, self._state.drawn[slot])
+        group.completions[sibling] = (*completion, truncated)
         self._free(slot)
         if len(group.completions) < group.permit.siblings:
             return []
         heapq.heappush(self._free_rows, group.row)
         in_order = (group.completions[sibling] for sibling in range(group.permit.siblings))
-        tokens, logprobs, cut = zip(*in_order, strict=True)
-        return [Sampled(group.permit, tokens, logprobs, np.array(cut))]
+        tokens, logprobs, versions, cut = zip(*in_order, strict=True)
+        return [Sampled(group.permit, tokens, logprobs, versions, np.array(cut))]
 
     def _fail(self, slots: np.ndarray) -> list[Sampled]:
         """Give up the groups of slots whose logits are not finite; the others go on."""
@@ -274,15 +292,9 @@ class Engine:
         for group in groups.values():
             heapq.heappush(self._free_rows, group.row)
         reason = "the logits are not finite: look at the weights"
-        return [_failure(group.permit, reason) for group in groups.values()]
+        return [failure(group.permit, reason) for group in groups.values()]
 
     def _free(self, slot: int) -> None:
-        self._owner[slot] = None
+        self._owner[slot] = self._courses[slot] = None
         self._state.limit[slot] = self._state.position[slot] = 0
         heapq.heappush(self._free_slots, int(slot))
-
-
-def _failure(permit: Permit, reason: str) -> Sampled:
-    tokens, logprobs = ((np.zeros(0, kind),) * permit.siblings for kind in (np.int32, np.float32))
-    cut = np.ones(permit.siblings, bool)
-    return Sampled(permit, tokens, logprobs, cut, f"prompt {permit.key}: {reason}")

@@ -99,7 +99,7 @@ class GemmaSteps:
         zeros_k = jnp.zeros(sizes, self.model.compute_dtype)
         fresh = [(zeros_k, zeros_k.swapaxes(2, 3)) for _ in range(found.layers)]
         step = partial(self._step, given)
-        fresh, output = sample_chunk(step, fresh, state, shape.chunk, self.stops)
+        fresh, output = sample_chunk(step, fresh, state, shape, self.stops)
         keep = partial(_keep, own_S // shape.block, own_S % shape.block)
         return cache._replace(
             own_k=[keep(old, new, 2) for old, (new, _) in zip(cache.own_k, fresh, strict=True)],

@@ -18,10 +18,18 @@ class LeanDecoder:
     """Cache and weights of one engine; its programs are kept for the next of the same sizes."""
 
     def __init__(self, model: PolicyModel, shape: Shape, stops: tuple[int, ...]):
-        self._shape = shape
-        self._programs = _compiled(model, shape, stops)
-        self._cache = empty_cache(model, shape)
         self._weights: Any = None
+        self._cache: Any = None
+        self._programs_of = partial(_compiled, model, stops=stops)
+        self._empty_of = partial(empty_cache, model)
+        self.use(shape)
+
+    def use(self, shape: Shape) -> None:
+        """Another shape, with an empty cache. Its programs are compiled if they are new."""
+        self._shape = shape
+        self._programs = self._programs_of(shape)
+        self._cache = None  # there may not be room for both
+        self._cache = self._empty_of(shape)
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
@@ -80,7 +88,7 @@ def lowered(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Program
     fuse = jax.jit(partial(fused, model))
     weights = jax.eval_shape(fuse, params)
     kept = jax.eval_shape(partial(empty_cache, model, shape))
-    state = Slots.empty(shape.slots)
+    state = Slots.empty(shape.slots, shape.chunk)
     return Programs(
         fuse.lower(params),
         {

@@ -1,15 +1,17 @@
 """Where prompts and completions lie in an engine's cache, and what of it a chunk reads.
 
 Pure numpy. S = slots, R = prompts in progress, G = siblings that may share a prompt, B = blocks of
-a slot; of a chunk: R' = prompts and A = blocks that it reads; of a prefill: N = prompts.
+a slot, T = tokens of a chunk; R' = prompts and A = blocks that it reads; N = prompts of a prefill.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from cluster.messages import Permit
 from configs.schema import RolloutSection
 
 # prompts in progress for each group that fills the slots: ragged groups overlap
@@ -17,6 +19,7 @@ _ROWS_PER_GROUP = 2
 _BLOCK = 64  # tokens, about
 _LEVELS = 4  # sizes of what a chunk reads; each is a program
 _SHORTEST = 32  # tokens of the shortest prefill
+NOT_GIVEN = -1
 _PREFILL_TOKENS = 256  # of a batch of short prompts, about: products of that size run at full speed
 
 
@@ -30,22 +33,48 @@ class Slots(NamedTuple):
     row: np.ndarray  # [S] int32, where its prompt is cached
     seat: np.ndarray  # [S] int32, its number among the siblings of that prompt
     start: np.ndarray  # [S] int32, the position of the last token of its prompt
-    name: (
-        np.ndarray
-    )  # [S, 2] uint32, of its prompt: stream and index; with the seat, its randomness
+    name: np.ndarray  # [S, 3] uint32, seed, stream, index; with the seat, its randomness
     temperature: np.ndarray  # [S] float32
+    # what follows is read where the shape says `restrained` only
+    top_k: np.ndarray  # [S] int32, the number of likeliest tokens that may be drawn
+    top_p: np.ndarray  # [S] float32
+    min_p: np.ndarray  # [S] float32
+    given: np.ndarray  # [S, T] int32, tokens of this chunk that are written; NOT_GIVEN: drawn
 
     @staticmethod
-    def empty(slots: int) -> "Slots":
+    def empty(slots: int, chunk: int) -> "Slots":
         return Slots(
             *(np.zeros(slots, np.int32) for _ in range(7)),
             name=np.zeros((slots, 3), np.uint32),
             temperature=np.ones(slots, np.float32),
+            top_k=np.zeros(slots, np.int32),
+            top_p=np.ones(slots, np.float32),
+            min_p=np.zeros(slots, np.float32),
+            given=np.full((slots, chunk), NOT_GIVEN, np.int32),
         )
 
     @property
     def live(self) -> np.ndarray:
         return self.position < self.limit
+
+    def occupy(self, slot: int, permit: Permit, seat: int, room: int) -> None:
+        """Begin a completion of up to `room` tokens."""
+        # the last prompt token is decoded: its logits give the first token of the completion
+        self.last[slot] = permit.tokens[-1]
+        self.start[slot] = self.position[slot] = len(permit.tokens) - 1
+        self.limit[slot] = self.position[slot] + room
+        self.drawn[slot], self.seat[slot] = 0, seat
+        self.name[slot, 1:] = zlib.crc32(permit.stream.encode()), permit.index
+        self.temperature[slot] = permit.temperature
+        restraint = permit.restraint
+        self.top_k[slot], self.top_p[slot] = restraint.top_k, restraint.top_p
+        self.min_p[slot], self.given[slot] = restraint.min_p, NOT_GIVEN
+
+    def rewind(self, slot: int, count: int, last: int) -> None:
+        """Forget the last `count` tokens; `last` is the one before them."""
+        self.position[slot] -= count
+        self.drawn[slot] -= count
+        self.last[slot] = last
 
 
 class Reading(NamedTuple):
@@ -69,6 +98,13 @@ class Shape:
     prompt: int
     new: int
     chunk: int
+    restrained: bool = False  # tokens are drawn, or written, as `messages.Restraint` says
+
+    def kind(self, alone: bool, restrained: bool) -> "Shape":
+        """For prompts of one completion each (`alone`), so that they fill the slots as well."""
+        if alone:
+            return replace(self, seats=1, rows=self.slots, restrained=restrained)
+        return replace(self, restrained=restrained)
 
     @property
     def block(self) -> int:

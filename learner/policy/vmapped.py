@@ -31,10 +31,18 @@ class VmappedDecoder:
     """Caches and weights of one engine; its programs are kept for the next of the same sizes."""
 
     def __init__(self, model: PolicyModel, shape: Shape, stops: tuple[int, ...]):
-        self._shape = shape
-        self._programs = _compiled(model, shape, stops)
-        self._prompts, self._cache = _empty_caches(model, shape)
+        self._model, self._stops = model, stops
         self._params: Any = None
+        self._prompts: Any = None
+        self._cache: Any = None
+        self.use(shape)
+
+    def use(self, shape: Shape) -> None:
+        """Another shape, with empty caches. Its programs are compiled if they are new."""
+        self._shape = shape
+        self._programs = _compiled(self._model, shape, self._stops)
+        self._prompts = self._cache = None  # there may not be room for both
+        self._prompts, self._cache = _empty_caches(self._model, shape)
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
@@ -74,7 +82,7 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
         for name, value in model.abstract_params().items()
     }
     prompts, completions = jax.eval_shape(partial(_empty_caches, model, shape))
-    chunk = partial(decode_chunk, partial(sample_chunk, chunk=shape.chunk, stops=stops), model)
+    chunk = partial(decode_chunk, partial(sample_chunk, shape=shape, stops=stops), model)
     return _Programs(
         {
             length: jax.jit(partial(prefill, model), donate_argnums=1)
@@ -83,7 +91,7 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
             for length in shape.prompt_lengths
         },
         jax.jit(chunk, donate_argnums=2)
-        .lower(params, prompts, completions, Slots.empty(shape.slots))
+        .lower(params, prompts, completions, Slots.empty(shape.slots, shape.chunk))
         .compile(),
     )
 

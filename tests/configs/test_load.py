@@ -74,6 +74,8 @@ def test_overrides_win_over_the_file():
         ("grpo.dual_clip=0.5", "dual_clip = 0.5 must be above 1, or 0 for none"),
         ("grpo.overlong_tokens=99", "grpo.overlong_tokens = 99 is above the 16 tokens"),
         ("grpo.widest_groups=99", "grpo.widest_groups = 99 is above loop.groups_per_step = 16"),
+        ("rollout.new_weights=in_flight", "Use loop.order = arrival, or new_weights = drained"),
+        ("rollout.top_p=0.9", "did you mean eval.top_p?"),
         ("data.template=hello", "data.template must contain"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from learner.batch import pad
 from learner.policy.draw import draw
+from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 from tests.learner.conftest import VOCABULARY, Rows, make_config, make_permit, trainer_logprobs
@@ -17,7 +18,7 @@ EOS = 1
 
 @pytest.fixture(scope="module")
 def engine(model, config, params):
-    engine = Engine(model, config.rollout, (EOS,), seed=3)
+    engine = Engine(model, config.rollout, Endings((EOS,)), seed=3)
     engine.load({name: np.asarray(value) for name, value in params.items()})
     return engine
 
@@ -25,6 +26,7 @@ def engine(model, config, params):
 def run(engine, permits):
     """Submit in order as there is room; returns {index: Sampled}."""
     waiting, done = deque(permits), {}
+    assert engine.turn_to(permits[0])
     while waiting or engine.busy:
         engine.submit([waiting.popleft() for _ in range(min(engine.room, len(waiting)))])
         done |= {sampled.permit.index: sampled for sampled in engine.step()}
@@ -69,7 +71,7 @@ def test_long_completions_under_short_windows():
     )
     model = build_model(config.model, VOCABULARY)
     params = jax.jit(model.init)(0)
-    engine = Engine(model, config.rollout, (), seed=5)
+    engine = Engine(model, config.rollout, Endings(), seed=5)
     engine.load(params)
     permits = [make_permit(i, p, siblings=2) for i, p in enumerate(prompts(6))]
     together = run(engine, permits)
@@ -136,7 +138,7 @@ def test_sampled_sequences_follow_the_model():
     )
     model = build_model(config.model, 5)
     params = jax.jit(model.init)(4)
-    engine = Engine(model, config.rollout, (), seed=3)
+    engine = Engine(model, config.rollout, Endings(), seed=3)
     engine.load(params)
     sampled = run(engine, [make_permit(i, (1, 4)) for i in range(1000)])
     pairs = [5 * a + b for s in sampled.values() for a, b in s.tokens]
@@ -171,7 +173,7 @@ def test_a_stop_string_ends_a_completion_in_the_middle_of_a_chunk(engine, model,
         assert not (found <= seen).any()
         return int(found[0]) if len(found) else 0
 
-    cutting = Engine(model, config.rollout, (EOS,), 3, text_end)
+    cutting = Engine(model, config.rollout, Endings((EOS,), text_end), 3)
     cutting.load(params)
     cut = run(cutting, permits)
     shortened = 0
@@ -211,7 +213,7 @@ def test_what_cannot_be_sampled_says_why_and_the_others_go_on(engine, bad, messa
 
 
 def test_a_budget_that_does_not_fit_the_cache_is_refused(engine):
-    engine.submit([make_permit(4)], [[10, 11, 1, 1]])
+    engine.submit([make_permit(4)], [[Budget(0, n) for n in (10, 11, 1, 1)]])
     assert "room for 1 to 10 new tokens" in engine.step()[0].failed
     assert not engine.busy
 
@@ -231,11 +233,3 @@ def test_logits_that_are_not_finite_end_their_group_alone(engine):
     assert_same_bits(done[0], expected[0])
     assert_same_bits(run(engine, [later])[2], expected[2])
     assert engine.room == 2 and not engine.standing
-
-
-def test_weights_are_not_swapped_under_way(engine, params):
-    engine.submit([make_permit(0)])
-    with pytest.raises(RuntimeError, match="in progress"):
-        engine.load(params)
-    while engine.busy:
-        engine.step()

@@ -16,6 +16,7 @@ import pytest
 from configs.errors import InputError
 from configs.schema import ModelSection, RolloutSection
 from learner.policy.architecture import PRESETS, Rotation, from_hugging_face
+from learner.policy.endings import Endings
 from learner.policy.engine import Engine
 from learner.policy.layout import stored_layout
 from learner.policy.matmul import einsum_product
@@ -92,7 +93,7 @@ def test_the_engine_samples_with_the_log_probabilities_of_the_trainer(case):
         group_size=2, slots=2, chunk=5, max_prompt_tokens=7, max_reasoning_tokens=4,
         max_answer_tokens=4,
     )  # fmt: skip
-    engine = Engine(model, section, (), seed=3)
+    engine = Engine(model, section, Endings(), seed=3)
     engine.load(params)
     engine.submit([permit := make_permit(0, (5, 9, 2, 30, 7), siblings=2)])
     finished = []

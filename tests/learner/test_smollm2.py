@@ -13,6 +13,7 @@ from jax.sharding import SingleDeviceSharding
 
 from configs.load import load
 from learner.policy.chat import prompt_ids
+from learner.policy.endings import Endings
 from learner.policy.engine import Engine
 from learner.policy.folder import check_weights, with_architecture
 from learner.policy.model import build_model
@@ -44,7 +45,7 @@ def test_greedy_completions_are_those_of_transformers():
     here = SingleDeviceSharding(jax.devices()[0])
     shardings = dict.fromkeys(model.abstract_params(), here)
     params = load_weights(model.architecture, WEIGHTS, shardings)
-    engine = Engine(model, settings.rollout, tokenizer.stops([]), seed=0)
+    engine = Engine(model, settings.rollout, Endings(tokenizer.stops([])), seed=0)
     engine.load({name: np.asarray(value) for name, value in params.items()})
     prompts = [prompt_ids(row["prompt"], tokenizer, settings.data) for row in ROWS]
     assert prompts == [row["ids"] for row in ROWS]

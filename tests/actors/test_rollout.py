@@ -1,0 +1,52 @@
+"""When a rollout actor takes a new policy."""
+
+import jax
+import numpy as np
+import pytest
+
+from actors.rollout import RolloutActor
+from actors.stopping import endings_of
+from configs.errors import InputError
+from learner.policy.model import build_model
+from tests.learner.conftest import VOCABULARY, make_config, make_permit
+from tests.pipeline import FakeTokenizer, LocalQueue, LocalWeights
+
+
+class Words(FakeTokenizer):
+    def encode_completion(self, text):
+        assert text == "</reasoning><answer>"
+        return [20, 21, 22, self.eos]
+
+
+@pytest.mark.parametrize("new_weights", ["drained", "in_flight"])
+def test_a_new_policy_waits_for_the_old_one_or_takes_over(new_weights):
+    """Two groups fill the slots when the next version is asked for."""
+    config = make_config(
+        rollout={"new_weights": new_weights, "ignore_eos": True}, loop={"order": "arrival"}
+    )
+    params = jax.jit(build_model(config.model, VOCABULARY).init)(0)
+    permits, weights, rollouts = LocalQueue(), LocalWeights(), LocalQueue()
+    for version in (0, 1):
+        weights.publish(version, {name: np.asarray(value) for name, value in params.items()})
+    actor = RolloutActor(0, config, FakeTokenizer(), permits, weights, rollouts)
+    permits.put([make_permit(i, policy_version=0) for i in range(3)])
+    actor.serve(0.0)
+    permits.put([make_permit(3, policy_version=1), make_permit(4, policy_version=0)])
+    seen = []
+    while len(rollouts.items) < 5:
+        actor.serve(0.0)
+        seen.append((actor.engine.version, len(rollouts.items)))
+    swapped_after = next(finished for version, finished in seen if version == 1)
+    found = {group.permit.index: group.policy_version for group in rollouts.items}
+    if new_weights == "drained":
+        assert swapped_after == 3 and found == {0: 0, 1: 0, 2: 0, 3: 1, 4: 0}
+    else:  # what names an older policy takes the newest one
+        assert swapped_after < 3 and found == {0: 0, 1: 0, 2: 0, 3: 1, 4: 1}
+
+
+def test_tags_that_leave_no_answer_are_refused():
+    closing = {"eval": {"close_reasoning": True}}
+    found = endings_of(make_config(**closing), Words())
+    assert found.written == (20, 21, 22) and found.stops == (1,)
+    with pytest.raises(InputError, match="3 tokens, out of the 3 of rollout.max_answer_tokens"):
+        endings_of(make_config(rollout={"max_answer_tokens": 3}, **closing), Words())
