@@ -75,7 +75,7 @@ def add_changes(module: Any, changes: Mapping[str, Callable]) -> None:
 def kind_of(layer: Any) -> tuple[int | None, tuple | None, int | None]:
     """What layers of a prepared module differ in but their weights: how many tokens they see,
     themselves included (None: all), by what rates they rotate, and changes of their own."""
-    return getattr(layer, _WINDOW), *(getattr(layer, name, None) for name in (_RATES, _CHANGED))
+    return getattr(layer, _WINDOW), getattr(layer, _RATES, None), getattr(layer, _CHANGED, None)
 
 
 def angles_of(module: Any, positions_BT: jax.Array) -> dict[tuple, Angles]:
