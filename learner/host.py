@@ -150,10 +150,8 @@ class LearnerHost:
         self._policy(self.version)  # the step takes the memory of the parameters
         rows = place(pack(batch, self._packed_shape), self.mesh, PACKED_ROWS)
         sampled_by = max(0, self.version - self.config.loop.max_staleness)
-        policies = {
-            v: over(self.reference, policy, self.config.lora)
-            for v, policy in self._policies.items()
-        }
+        below, lora = self.reference, self.config.lora
+        policies = {v: over(below, policy, lora) for v, policy in self._policies.items()}
         compared = self._sentinel.check(self.version + 1, sampled_by, policies, rows)
         self.state, metrics = self._grpo_step(self.state, self.reference, rows)
         self.version += 1
