@@ -1,15 +1,16 @@
 """Every test sees a mesh of 4 CPU devices, none needs its own process."""
 
 import os
-import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # programs of the tests run once or twice: compiling them fast matters more than their speed
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# many tests, and the runs that they start, make the same programs anew: each is compiled once
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have the folder of the process that began
-    _programs = tempfile.TemporaryDirectory(prefix="showwork-programs-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+# many tests, and the runs that they start, make the same programs anew: each is compiled once, and
+# what did not change is there the next time
+_PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_PROGRAMS)
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**29)  # bytes; the oldest go first
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
