@@ -92,14 +92,11 @@ class LearnerHost:
         dtype = self.config.model.compute_dtype
         self._cast = jax.jit(lambda params: jax.tree.map(lambda x: jnp.array(x, dtype), params))
         self._checksum = jax.jit(fingerprint.lanes)
-        self._optimizers = {
-            "sft": sft_optimizer(self.config.sft),
-            "grpo": grpo_optimizer(learner, self.config.loop.steps),
-        }
-        self._sft_step = make_sft_step(self.model, self.config, self._optimizers["sft"], self.mesh)
-        self._grpo_step = make_grpo_step(
-            self.model, self.config, self._optimizers["grpo"], self.mesh
-        )
+        sft = sft_optimizer(self.config.sft)
+        grpo = grpo_optimizer(learner, self.config.loop.steps)
+        self._optimizers = {"sft": sft, "grpo": grpo}
+        self._sft_step = make_sft_step(self.model, self.config, sft, self.mesh)
+        self._grpo_step = make_grpo_step(self.model, self.config, grpo, self.mesh)
         phase, step, ledger = self._restore(at) or self._begin()
         return {
             "phase": phase,

@@ -30,14 +30,14 @@ def random_adapter(found, section=SECTION):
     return {n: rng.normal(0, 0.1, shape).astype(np.float32) for n, shape in shapes.items()}
 
 
-def loss_of(model, params):
+def loss_of(model, params, mesh=None):
     rng = np.random.default_rng(1)
     rows = SimpleNamespace(
         prompts=rng.integers(3, 40, (2, 5)),
         prompt_lengths=np.array([5, 3]),
         completions=rng.integers(3, 40, (4, 6)),
     )
-    return -completion_logprobs(model, params, rows, 1.0, chunk=64)[0].mean()
+    return -completion_logprobs(model, params, rows, 1.0, chunk=64, mesh=mesh)[0].mean()
 
 
 @pytest.mark.parametrize("case", ["gemma2", "gemma3", "llama-3.1", "qwen2", "qwen3"])
