@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Storm:
     def run(self, faults: int, until: float, seed: int, tell: Callable) -> int:
         """To its end, through that many faults; its last exit code."""
         rng = random.Random(seed)  # of when they come; which one comes depends on no time
+        tries = count()
         self.start()
         while True:
             code = self._wait(rng.uniform(1.0, 5.0))
@@ -77,7 +79,7 @@ class Storm:
             elif code is not None:
                 return code
             elif len(self.faults) < faults and time.time() < until and self._steps_done():
-                fault = self._strike(random.Random(f"{seed} {len(self.faults)}"))
+                fault = self._strike(random.Random(f"{seed} {next(tries)}"))
                 if fault:
                     self.faults.append(fault)
                     tell(fault, len(self.faults))
