@@ -29,6 +29,7 @@ from configs.load import load
 from configs.schema import RunConfig
 from learner.footprint import footprint
 from learner.pack import Packed, PackedShape, shape_of
+from learner.policy.lora import Trained
 from learner.policy.model import build_model
 from learner.policy.sharding import PACKED_ROWS, make_mesh, row_parts
 from learner.step import abstract_state, grpo_optimizer, make_grpo_step
@@ -60,10 +61,11 @@ def lower_step(config: RunConfig, vocabulary: int):
     mesh = make_mesh(config.learner)
     model = build_model(config.model, vocabulary, config.learner.remat)
     optimizer = grpo_optimizer(config.learner, config.loop.steps)
-    state = abstract_state(model, optimizer, mesh)
+    reference = abstract_state(model, optimizer, mesh).params
+    state = abstract_state(Trained(model, config.lora), optimizer, mesh)
     shape = shape_of(config, model, row_parts(mesh))
     step: Any = make_grpo_step(model, config, optimizer, mesh)
-    return step.lower(state, state.params, abstract_batch(shape, mesh)), model, mesh, shape
+    return step.lower(state, reference, abstract_batch(shape, mesh)), model, mesh, shape
 
 
 def largest_scores(program: str, words: int, widths: set[int]) -> int:

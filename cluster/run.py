@@ -82,7 +82,8 @@ def train_run(job: Job, stopper: Stopper) -> int:
         write_json(_evaluation_file(job, ledger.step), after)
     summary = _summary(job, ledger, before, after, clock, begun["parameters"])
     write_json(job.folder.summary_file, summary)
-    print(f"reward {summary['reward_first']:.2f} -> {summary['reward_last']:.2f}")
+    if "reward_first" in summary:  # not of a run whose budget ended before its first step
+        print(f"reward {summary['reward_first']:.2f} -> {summary['reward_last']:.2f}")
     print("\n".join(evaluation_table(before, after) + _three_traces(greedy)))
     print(f"summary     {job.folder.summary_file}")
     return 0

@@ -69,7 +69,8 @@ def budget_of(model: PolicyModel, config: RunConfig, devices: int) -> Budget:
         mesh=(mesh["data"], mesh["fsdp"], mesh["tp"]),
         parameters=parameters,
         learner_bytes=_learner_bytes(model, config, mesh),
-        rollout_bytes={"weights": weights, "cache": _cache_bytes(model.architecture, config)},
+        rollout_bytes={"weights": weights, "cache": _cache_bytes(model.architecture, config)}
+        | ({"base of the adapter": weights} if config.lora.rank else {}),
         learner_flops=_train_flops(model.architecture, parameters, config, rows),
         rollout_flops=_sample_flops(model.architecture, parameters, config, sampled),
         decode_steps=rounds * config.rollout.max_new_tokens,

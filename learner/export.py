@@ -65,10 +65,8 @@ def export_run(run: Path, step: str, to: str, out: Path) -> int:
             save_checkpoint(found, params, unfinished / "params")
         else:
             _write_hugging_face(params, found, config, tokenizer, unfinished)
-        tokenizer.save(unfinished)
-        if isinstance(tokenizer, SentencePieceTokenizer):
-            save_as_json(tokenizer, config.data, unfinished)
-        write_json(unfinished / "generation_config.json", _generation(config, tokenizer))
+        if not base:  # beside an adapter, peft would cut the embedding to the tokenizer's ids
+            _write_tokenizer(config, tokenizer, unfinished)
         write_text(unfinished / "README.md", _card(folder, config, number))
         if out.exists():
             out.rmdir()
@@ -187,6 +185,13 @@ def _shards(params: Params, found: Architecture, dtype: np.dtype) -> Iterator[Pa
             shard = {}
         shard |= tensors
     yield shard
+
+
+def _write_tokenizer(config: RunConfig, tokenizer: Tokenizer, out: Path) -> None:
+    tokenizer.save(out)
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        save_as_json(tokenizer, config.data, out)
+    write_json(out / "generation_config.json", _generation(config, tokenizer))
 
 
 def _generation(config: RunConfig, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -232,5 +232,5 @@ def test_peft_loads_an_adapter_as_the_merged_model(case, tmp_path):
     scores = logits(model.bind(policy), hidden)[0]
     np.savez(tmp_path / "expected.npz", ids=ids, logits=scores)
     for to in ("peft", "hf"):
-        export_run(run, "last", to, tmp_path / to)
-        check_export(tmp_path / to, tmp_path / "expected.npz")
+        export_run(run, "last", to, tmp_path / "out" / to)
+        check_export(tmp_path / "out" / to, tmp_path / "expected.npz")

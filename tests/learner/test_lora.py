@@ -1,7 +1,7 @@
 """An adapter: nothing at its start, the merged weights later, and the only thing that moves."""
 
+import json
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,19 +9,25 @@ import pytest
 
 from cluster.messages import BASE
 from configs.lora import LoraSection
+from configs.schema import ModelSection
 from learner.audit import audit
+from learner.footprint import footprint
 from learner.host import LearnerHost
 from learner.policy.layout import stored_layout
-from learner.policy.logprobs import completion_logprobs
 from learner.policy.lora import adapter_shapes, fresh_adapter, merged, over
+from learner.policy.model import build_model, hidden_states, logits
 from learner.replay import replay
 from learner.stored import read_checkpoint
 from tests.learner.conftest import VOCABULARY, make_config
-from tests.learner.test_families import model_and_params
+from tests.learner.test_families import GOLDEN, model_and_params
 from tests.learner.test_host import demonstrations
 from tests.pipeline import Killed, Pipeline
 
 SECTION = LoraSection(rank=3, alpha=6.0)
+
+
+def model_section(case):
+    return ModelSection(architecture=json.loads(str(GOLDEN[f"{case}/config"])))
 
 
 def random_adapter(found, section=SECTION):
@@ -31,13 +37,15 @@ def random_adapter(found, section=SECTION):
 
 
 def loss_of(model, params, mesh=None):
+    """Some number that all logits of two rows count in, each with a weight of its own."""
     rng = np.random.default_rng(1)
-    rows = SimpleNamespace(
-        prompts=rng.integers(3, 40, (2, 5)),
-        prompt_lengths=np.array([5, 3]),
-        completions=rng.integers(3, 40, (4, 6)),
-    )
-    return -completion_logprobs(model, params, rows, 1.0, chunk=64, mesh=mesh)[0].mean()
+    tokens = rng.integers(3, 40, (2, 5))
+    positions = np.broadcast_to(np.arange(5), tokens.shape)
+    seen = np.broadcast_to(np.tril(np.ones((5, 5), bool)), (2, 5, 5))
+    module = model.bind(params, for_gradient=True, mesh=mesh)
+    hidden, _ = hidden_states(module, tokens, positions, seen, None, positions)
+    scores = logits(module, hidden)
+    return (scores * rng.normal(0, 0.1, scores.shape)).sum()
 
 
 @pytest.mark.parametrize("case", ["gemma2", "gemma3", "llama-3.1", "qwen2", "qwen3"])
@@ -70,29 +78,47 @@ def test_the_gradient_is_that_of_all_weights_projected_by_hand(case):
             a, b = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
             if a in adapter:
                 seen += 2
-                scale = SECTION.scale
-                np.testing.assert_allclose(ours[a], scale * adapter[b].T @ gradient, atol=1e-5)
-                np.testing.assert_allclose(ours[b], scale * gradient @ adapter[a].T, atol=1e-5)
+                of_a, of_b = 2.0 * adapter[b].T @ gradient, 2.0 * gradient @ adapter[a].T
+                np.testing.assert_allclose(ours[a], of_a, atol=1e-5)
+                np.testing.assert_allclose(ours[b], of_b, atol=1e-5)
+                assert np.abs(of_a).max() > 1e-4 < np.abs(of_b).max()
     assert seen == len(adapter)
 
 
-def test_targets_are_chosen():
+def test_targets_are_chosen_and_layers_can_be_recomputed():
     """Of stacked keys and values, one can have an adapter and the other none."""
     section = LoraSection(rank=2, targets=["q_proj", "v_proj"])
     model, base = model_and_params("gemma2")
     adapter = random_adapter(model.architecture, section)
     assert {name.split(".")[4] for name in adapter} == {"q_proj", "v_proj"}
-    loss = jax.jit(lambda params: loss_of(model, params))
-    whole = merged(model.architecture, section, base, adapter)
-    np.testing.assert_allclose(loss(over(base, adapter, section)), loss(whole), atol=1e-5)
-    np.testing.assert_array_equal(
-        whole["layers.0.attn.kv_einsum.w"][0], base["layers.0.attn.kv_einsum.w"][0]
-    )
+    whole = jax.jit(partial(merged, model.architecture, section))(base, adapter)
+    again = build_model(model_section("gemma2"), remat="block")
+
+    def gradient(model):
+        return jax.jit(jax.value_and_grad(lambda a: loss_of(model, over(base, a, section))))
+
+    loss, plain = gradient(model)(adapter)
+    _, recomputed = gradient(again)(adapter)
+    np.testing.assert_allclose(loss, jax.jit(lambda p: loss_of(model, p))(whole), atol=1e-5)
+    for name, value in plain.items():
+        np.testing.assert_allclose(recomputed[name], value, atol=1e-5, err_msg=name)
+    name = "layers.0.attn.kv_einsum.w"
+    np.testing.assert_array_equal(whole[name][0], base[name][0])
 
 
 def test_an_adapter_is_not_for_muon():
     with pytest.raises(ValueError, match="sft.optimizer = adamw"):
         make_config(lora={"rank": 2}, sft={"steps": 3, "optimizer": "muon"})
+
+
+def test_what_an_adapter_takes(model):
+    """4 (in + out) a matrix: q, o 16 + 16, k, v 16 + 8, three of 16 + 32; two layers."""
+    config, mesh = make_config(lora={"rank": 4}), {"data": 1, "fsdp": 2, "tp": 1}
+    numbers = 2 * 4 * (2 * 32 + 2 * 24 + 3 * 48)
+    found, full = footprint(model, config, mesh), footprint(model, make_config(), mesh)
+    assert (found.sync, found.gradient) == (4 * numbers, 4 * numbers)
+    assert (found.state, found.policies) == (12 * numbers, 2 * 4 * numbers)
+    assert (found.parameters, found.reference) == (full.parameters, full.reference)
 
 
 def lora_config(**loop):
