@@ -60,7 +60,14 @@ def _lanes(array: jax.Array, seed: jax.Array) -> jax.Array:
     bits = _bits(array)
     first = _scrambled(bits ^ _scrambled(_places(bits.shape) + seed))
     second = _scrambled(first + jnp.uint32(_SECOND_LANE))
-    return jnp.stack([jnp.sum(first), jnp.sum(second)])
+    # both in one pass: XLA:CPU would scramble the first lane again for the second one's sum
+    zero = jnp.uint32(0)
+    sums = jax.lax.reduce((first, second), (zero, zero), _add_pairs, tuple(range(bits.ndim)))
+    return jnp.stack(sums)
+
+
+def _add_pairs(sums, values):
+    return sums[0] + values[0], sums[1] + values[1]
 
 
 @jax.jit

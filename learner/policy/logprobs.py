@@ -136,8 +136,8 @@ def packed_logprobs(
 def _scored(scores_of, width: int, hidden_RLD, weight_DV, targets_RL, scored):
     """Log-probability and entropy of the first `scored` slots, `width` of each row at a time.
 
-    How many chunks are read is data, not shape. The gradient reads them once more: their scores
-    were not kept.
+    How many chunks are read is data, not shape. The gradient reads them once more, since their
+    scores were not kept; those of one chunk that holds all are.
     """
     return _read(scores_of, width, hidden_RLD, weight_DV, targets_RL, scored)[:2]
 
@@ -150,11 +150,7 @@ def _read(scores_of, width: int, hidden_RLD, weight_DV, targets_RL, scored):
     def read(number, values):
         hidden_RWD, targets_RW = (_slots(x, number, width) for x in (hidden_RLD, targets_RL))
         scores_RWV = scores_of(hidden_RWD, weight_DV)
-        total_RW = jax.nn.logsumexp(scores_RWV, axis=-1)
-        # a sum over a mask, not a gather, which needs all of the vocabulary in one place
-        chosen_RW = jnp.sum(jnp.where(_is(targets_RW, scores_RWV), scores_RWV, 0.0), axis=-1)
-        mean_score_RW = jnp.sum(jnp.exp(scores_RWV - total_RW[..., None]) * scores_RWV, axis=-1)
-        parts = (chosen_RW - total_RW, total_RW - mean_score_RW, total_RW)
+        parts = _values(scores_RWV, targets_RW)
         return tuple(
             jax.lax.dynamic_update_slice_in_dim(value, part, number * width, 1)
             for value, part in zip(values, parts, strict=True)
@@ -165,21 +161,41 @@ def _read(scores_of, width: int, hidden_RLD, weight_DV, targets_RL, scored):
     return tuple(value[:, :length] for value in values)
 
 
-def _scored_forward(scores_of, width, *arguments):
-    *values, total_RL = _read(scores_of, width, *arguments)
-    return tuple(values), (*arguments, total_RL)
+def _values(scores_RWV, targets_RW) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log-probability, entropy, log-sum-exp."""
+    total_RW = jax.nn.logsumexp(scores_RWV, axis=-1)
+    # a sum over a mask, not a gather, which needs all of the vocabulary in one place
+    chosen_RW = jnp.sum(jnp.where(_is(targets_RW, scores_RWV), scores_RWV, 0.0), axis=-1)
+    mean_score_RW = jnp.sum(jnp.exp(scores_RWV - total_RW[..., None]) * scores_RWV, axis=-1)
+    return chosen_RW - total_RW, total_RW - mean_score_RW, total_RW
+
+
+def _change(scores_RWV, targets_RW, total_RW, gradient_RW) -> jax.Array:
+    """The gradient of scores from that of log-probabilities."""
+    probs_RWV = jnp.exp(scores_RWV - total_RW[..., None])
+    return gradient_RW[..., None] * (_is(targets_RW, scores_RWV) - probs_RWV)
+
+
+def _scored_forward(scores_of, width, hidden_RLD, weight_DV, targets_RL, scored):
+    if width == targets_RL.shape[1]:
+        scores_RLV, pull = jax.vjp(scores_of, hidden_RLD, weight_DV)
+        *values, total_RL = _values(scores_RLV, targets_RL)
+        return tuple(values), (scores_RLV, pull, targets_RL, total_RL)
+    *values, total_RL = _read(scores_of, width, hidden_RLD, weight_DV, targets_RL, scored)
+    return tuple(values), (hidden_RLD, weight_DV, targets_RL, scored, total_RL)
 
 
 def _scored_backward(scores_of, width, saved, gradients):
+    if width == gradients[0].shape[1]:
+        scores_RLV, pull, targets_RL, total_RL = saved
+        return *pull(_change(scores_RLV, targets_RL, total_RL, gradients[0])), None, None
     hidden_RLD, weight_DV, targets_RL, scored, total_RL = saved
     by_slot = [_padded(x, width) for x in (hidden_RLD, targets_RL, total_RL, gradients[0])]
 
     def read(number, sums):
         hidden_RWD, targets_RW, total_RW, gradient_RW = (_slots(x, number, width) for x in by_slot)
         scores_RWV, pull = jax.vjp(scores_of, hidden_RWD, weight_DV)
-        probs_RWV = jnp.exp(scores_RWV - total_RW[..., None])
-        change_RWV = _is(targets_RW, scores_RWV) - probs_RWV
-        of_hidden, of_weight = pull(gradient_RW[..., None] * change_RWV)
+        of_hidden, of_weight = pull(_change(scores_RWV, targets_RW, total_RW, gradient_RW))
         of_hidden = jax.lax.dynamic_update_slice_in_dim(sums[0], of_hidden, number * width, 1)
         return of_hidden, sums[1] + of_weight
 

@@ -86,8 +86,9 @@ def test_packing_and_micro_batches_do_not_change_the_step(model, params, config,
     assert_same_step(after_steps(model, params, config, rows), plain)
 
 
-def test_logit_chunks_do_not_change_the_step(model, params, plain):
-    other = make_config(learner={"logits_chunk": 7})
+@pytest.mark.parametrize("chunk", [7, 96])  # 96 holds all slots: their scores are kept
+def test_logit_chunks_do_not_change_the_step(model, params, plain, chunk):
+    other = make_config(learner={"logits_chunk": chunk})
     assert_same_step(after_steps(model, params, other, packed(other)), plain)
 
 
