@@ -126,7 +126,7 @@ def _step_holds(
     size = config.rollout.group_size
     advantages = np.array([row["advantage"] for row in rows], np.float32).reshape(-1, size)
     trained = np.array([row["trained"] for row in rows]).reshape(-1, size)
-    permits, in_flight = books.used[step], config.rollout.new_weights == "in_flight"
+    permits = books.used[step]
     if [group.rollout.permit.index for group in groups] != [permit["place"] for permit in permits]:
         return False
     holds = [
@@ -141,8 +141,7 @@ def _step_holds(
         stored = rollout.permit.question
         holds += [
             (stored.id, stored.prompt) == (asked.id, asked.prompt),
-            rollout.policy_version == permit["version"]
-            or (in_flight and rollout.policy_version > permit["version"]),
+            rollout.policy_version == permit["version"],
             (rollout.actor, group.judge) == (permit["actor"], permit["judge"]),
         ]
     return all(holds)
