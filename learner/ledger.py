@@ -34,8 +34,8 @@ class Ledger:
     @property
     def outstanding(self) -> Sequence[int]:
         """Prompts that were asked for and are not used up, in order."""
-        asked = range(self.first_open, self.cursor)
-        return [place for place in asked if place not in self.ahead] if self.ahead else asked
+        asked, ahead = range(self.first_open, self.cursor), set(self.ahead)
+        return [place for place in asked if place not in ahead] if ahead else asked
 
     def ask_ahead(self, config: RunConfig) -> tuple["Ledger", range]:
         """The prompts to ask for now, so that `max_staleness + 1` steps of work are under way."""
