@@ -9,9 +9,10 @@
 What is read of a trace, and how, is in reading.py. What the rules cannot see is whether prose is
 true. With a reference trace, a step of prose is compared with what the reference says there, by
 words, names in their order, numbers and denials: a right explanation in quite other words is
-undervalued, and a word turned into its opposite costs little. Without one, a step of prose needs
-only to speak of what is known by then, and to say something that the question does not: a claim
-about the world may be wrong. Equations and comparisons are checked for what they say.
+undervalued. Without one, a step of prose needs only to speak of what is known by then, and to say
+something that the question does not: a claim about the world may be wrong. Equations, comparisons,
+who comes before whom (orders.py) and what is affirmed or denied (statements.py) are checked for
+what they say.
 """
 
 from collections.abc import Callable

@@ -4,11 +4,13 @@ Of each step: does it hold, does it start from what is known by then, does anyth
 copied from the question is no reasoning: such steps count for nothing, neither for nor against.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from actors.rewards import step_checks
 from actors.rewards.format import Trace
+from actors.rewards.orders import contradicts
 from actors.rewards.reference import (
     TERSE,
     Reference,
@@ -18,22 +20,31 @@ from actors.rewards.reference import (
     own_words,
     places,
     read_reference,
+    stems,
 )
 from actors.rewards.steps import SIGNS, Step, content, tokenize
 from actors.rewards.verifiers import answer_text, verify
 from cluster.messages import Question
 
 OTHER_WORDS = 0.5  # a last step that is not the reference's, but speaks of what is known
+LOOSE_END = 0.75  # an answer whose question another step than the last one takes up
+WORDING = 0.2  # what the facts of a question without numbers weigh in what is covered
 UNDERIVED = 0.5  # an answer that is a number, but of no equation
 CONCLUDING = frozenset(("so", "therefore", "thus", "hence", "then"))
 """First words that say that something stands before them."""
-YES_NO = {("yes",): False, ("no",): True}  # answer: does the last step deny
+YES_NO = {("yes",): False, ("no",): True}  # answer: does the last clause deny
+CLAUSE = re.compile(r", (?:so|hence|thus|therefore|which)\b")
 CLAIMING = frozenset(
     ("answer", "result", "solution", "therefore", "thus", "hence", "clearly", "obviously", "get")
     + ("gives", "give", "we", "final", "conclude", "must", "equals", "everybody", "knows", "know")
     + ("thinking", "about", "you", "see", "means", "because", "course", "sure", "simply")
 )
 """Words that announce an answer and say nothing about it."""
+ABOUT_ITSELF = frozenset(
+    ("given", "first", "look", "read", "question", "check", "again", "think", "step", "steps")
+    + ("carefully", "reasoning", "sound", "correct", "work", "now", "let", "us", "fact", "well")
+)
+"""Words about the reasoning: they are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +119,9 @@ def _read(case: Case) -> Reading:
     return Reading(
         held=sum(held) / len(held),
         grounded=sum(grounded) / len(grounded),
-        covered=_covered(reference, tuple(step for _, step in speaking)),
-        follows=_follows(case, derived, worth),
+        covered=_covered(reference, tuple(step for _, step in speaking))
+        * (1 - WORDING * (1 - _facts_used(case))),
+        follows=_follows(case, derived, worth) * _ending(case, derived),
         filler=filler,
     )
 
@@ -121,7 +133,7 @@ def _concludes(step: Step) -> bool:
 def _worth(step: Step, reference: Reference, holds: float, linked: float) -> float:
     """Of a last step of prose as the ground of an answer."""
     if reference.prose:
-        alike = likeness(step, reference.steps[-1])
+        alike = likeness(step, reference.steps[-1], reference.names)
         return alike + (1 - alike) * OTHER_WORDS * linked * holds
     return max(holds, OTHER_WORDS * linked)
 
@@ -158,8 +170,11 @@ def _copied(step: Step, reference: Reference) -> bool:
         return False
     if places(step.tokens, reference.question_tokens) or not own_words(step, reference):
         return True
+    if reference.steps or not content(step.tokens) <= reference.known | CLAIMING | ABOUT_ITSELF:
+        return False
     signs = SIGNS.intersection(step.tokens).difference(reference.question_tokens)
-    return not reference.steps and not signs and content(step.tokens) <= reference.known
+    # in the question's words, and against what it says: that is no copy
+    return not signs and not contradicts(step.text, reference.names, reference.order)
 
 
 def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
@@ -172,20 +187,21 @@ def _claims(step: Step, reference: Reference, answer: tuple[str, ...]) -> bool:
 def _covered(reference: Reference, steps: tuple[Step, ...]) -> float:
     computed = any(step.form != "text" for step in reference.steps)
     if reference.prose and not computed:
-        return _recalled(reference.steps, steps)
+        return _recalled(reference, steps)
     using = [step for step in steps if step.form != "text"] if computed else steps
     used = frozenset().union(*(step.givens for step in using))
     return len(reference.needed & used) / len(reference.needed) if reference.needed else 1.0
 
 
-def _recalled(wanted: tuple[Step, ...], steps: tuple[Step, ...]) -> float:
+def _recalled(reference: Reference, steps: tuple[Step, ...]) -> float:
     """Share of the reference's steps that the trace has, in their order and each for one."""
+    wanted, names = reference.steps, reference.names
     best = [0.0] * (len(wanted) + 1)  # with the steps so far, of the first n wanted ones
     for step in steps:
         before = best
         best = [0.0]
         for n, other in enumerate(wanted):
-            best.append(max(before[n] + likeness(step, other), before[n + 1], best[n]))
+            best.append(max(before[n] + likeness(step, other, names), before[n + 1], best[n]))
     return best[-1] / len(wanted)
 
 
@@ -199,11 +215,39 @@ def _follows(case: Case, last: Step, worth: float) -> float:
     if reference.terse and _signs(last) != _signs(reference.steps[-1]):
         return 0.0
     if answer in YES_NO:
-        return worth * (YES_NO[answer] == denies(last.tokens))
+        return worth * (YES_NO[answer] == denies(tokenize(CLAUSE.split(last.text)[-1])))
     if places(answer, last.tokens):
         return worth * (UNDERIVED if len(answer) == 1 and is_number(answer[0]) else 1.0)
     elsewhere = reference.steps and not places(reference.answer, reference.steps[-1].tokens)
     return worth if elsewhere and case.right else 0.0
+
+
+def _facts_used(case: Case) -> float:
+    """Share of the words of the question's facts that the trace takes up.
+
+    Only where nothing else says what is needed: no reference, and no number.
+    """
+    reference, facts = case.reference, case.reference.facts
+    if reference.steps or reference.needed or not facts:
+        return 1.0
+    own = (s for s in case.trace.steps if not places(s.tokens, reference.question_tokens))
+    said = frozenset().union(*(stems(step.tokens) for step in own))
+    return len(facts & said) / len(facts)
+
+
+def _ending(case: Case, last: Step) -> float:
+    """1 if the steps end in what answers the question, as far as words show it, else LOOSE_END.
+
+    Only without a reference, and for prose: what is asked for stands beside the answer in another
+    step, or a fact of the question comes behind it.
+    """
+    reference, answer, steps = case.reference, case.answer, case.trace.steps
+    if reference.steps or last.form != "text":
+        return 1.0
+    telling = [s for s in steps if answer in YES_NO or places(answer, s.tokens)]
+    most = max((len(reference.focus & stems(step.tokens)) for step in telling), default=0)
+    ends = len(reference.focus & stems(last.tokens)) >= most
+    return 1.0 if ends and not _copied(steps[-1], reference) else LOOSE_END
 
 
 def _follows_tersely(case: Case, last: Step) -> bool:

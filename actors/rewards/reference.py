@@ -5,22 +5,30 @@ other words: a step says the same only in its words and order. A longer one is c
 that mean something, so that it can be said in another way.
 """
 
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from actors.rewards.orders import Pair, given_order, names_of, order_of
+from actors.rewards.statements import Clause, clauses, opposed, stated, swapped
 from actors.rewards.steps import Step, content, read_steps, tokenize
 
 TERSE = 5  # tokens
 COPIED_RUN = 4  # tokens in the question's order that are taken for a copy
 SAME = 0.7  # share of common words at which two steps say the same
 TURNED = 0.7  # what is left where the words are the same but their order or a "not" is another
+CONTRARY = 0.3  # where one says the opposite of the other
+SAME_ORDER = 0.9  # at least, where both say who comes before whom, and agree
 CONNECTIVES = frozenset(("because", "hence", "since", "therefore", "thus"))
 NEGATORS = frozenset(("no", "not", "never", "none", "cannot", "without", "nobody", "nothing"))
+FACTORS = frozenset(("x", "/"))  # operators
+ONE = frozenset("1")  # the next one, and the one before
 CONSTANTS = frozenset(
     ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
     + ("12", "24", "30", "52", "60", "100", "360", "365", "1000")
 )
-"""Numbers that need no source where no reference says which ones are needed."""
+"""Factors and divisors that need no source where no reference says which ones are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,16 @@ class Reference:
     question_tokens: tuple[str, ...]
     question_runs: frozenset[tuple[str, ...]]  # of COPIED_RUN tokens
     known: frozenset[str]  # content of the question
-    constants: frozenset[str]  # numbers that a trace may bring along
+    constants: frozenset[str]  # numbers that a trace may bring along, as factors and divisors ...
+    terms: frozenset[str]  # ... and in sums and comparisons
     needed: frozenset[str]  # facts of the question that the reference uses
     words: frozenset[str]  # of the reference's steps
     answer: tuple[str, ...]  # tokens
+    names: frozenset[str]  # in the question
+    order: frozenset[Pair]  # who comes before whom, as the question says it
+    stated: tuple[Clause, ...]  # by the question
+    facts: frozenset[str]  # words of what it states
+    focus: frozenset[str]  # words of what it asks
 
 
 @lru_cache(maxsize=4096)
@@ -53,8 +67,11 @@ def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
     # Beside numbers, shared words are wording; without a reference they always are.
     needed = numbers if numbers or not steps else needed
     computed = [step for step in steps if step.form != "text"]
-    given = frozenset().union(*(step.givens for step in computed)) if computed else frozenset()
-    brought = given - known - {step.result for step in steps}
+    brought = list(_brought(computed, known))
+    factors = frozenset(number for step, number in brought if step.operators & FACTORS)
+    terms = frozenset(
+        number for step, number in brought if not step.operators or step.operators - FACTORS
+    )
     prose = any(step.form == "text" and len(step.tokens) > TERSE for step in steps)
     return Reference(
         steps=steps,
@@ -67,11 +84,31 @@ def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
         question_tokens=asked,
         question_runs=frozenset(_runs(asked)),
         known=known,
-        constants=brought if steps else CONSTANTS,
+        constants=factors if steps else CONSTANTS,
+        terms=terms if steps else ONE,
         needed=needed,
         words=frozenset().union(*(step.tokens for step in steps)),
         answer=tokenize(answer),
+        names=names_of(prompt),
+        order=given_order(prompt),
+        stated=stated(prompt),
+        facts=stems(tokenize(prompt.removesuffix(_asked(prompt) + "?"))),
+        focus=stems(tokenize(_asked(prompt))),
     )
+
+
+def _brought(computed: Sequence[Step], known: frozenset[str]) -> Iterator[tuple[Step, str]]:
+    """Numbers that neither the question nor an earlier step has given when they are used."""
+    by_then = set(known)
+    for step in computed:
+        yield from ((step, number) for number in step.givens - by_then)
+        by_then |= step.givens | {step.result}
+
+
+def _asked(prompt: str) -> str:
+    """The last sentence that ends with a question mark; the whole prompt where none does."""
+    asking, mark, _ = prompt.rpartition("?")
+    return re.split(r"[.!?]", asking)[-1] if mark else prompt
 
 
 def _runs(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -96,20 +133,38 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def likeness(step: Step, other: Step) -> float:
+def stems(tokens: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(stem, content(tokens)))
+
+
+def likeness(step: Step, other: Step, names: frozenset[str]) -> float:
     """How much two steps of prose say the same, from 0 to 1.
 
     The share of their words that both have; little where what both say stands in another order, or
-    where one denies what the other says.
+    where one denies what the other says. Where both say which of the `names` comes before which
+    other one, in whatever words, that decides.
     """
     if step.tokens == other.tokens:
         return 1.0
-    ours, theirs = (frozenset(map(stem, content(s.tokens))) - CONNECTIVES for s in (step, other))
+    ours, theirs = (stems(s.tokens) - CONNECTIVES for s in (step, other))
     common = len(ours & theirs) / max(1, len(ours | theirs))
     alike = min(1.0, common / SAME)
+    if (agreed := _same_order(step.text, other.text, names)) is not None:
+        return max(alike, SAME_ORDER) if agreed else alike * CONTRARY
+    said, wanted = clauses(step.text), clauses(other.text)
+    if opposed(said, wanted) or swapped(said, wanted, names):
+        return alike * CONTRARY
     if not _in_order(step.tokens, other.tokens):
         alike *= TURNED
     return alike if denies(step.tokens) == denies(other.tokens) else alike * TURNED
+
+
+def _same_order(text: str, other: str, names: frozenset[str]) -> bool | None:
+    """None where the two do not speak of the same two names."""
+    ours, theirs = order_of(text, names), order_of(other, names)
+    if any((kind, b, a) in theirs for kind, a, b in ours):
+        return False
+    return True if ours & theirs else None
 
 
 def denies(tokens: tuple[str, ...]) -> bool:

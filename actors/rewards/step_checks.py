@@ -6,11 +6,12 @@ without one by what it speaks of.
 
 from dataclasses import dataclass
 
-from actors.rewards.reference import TERSE, Reference, is_number, likeness
+from actors.rewards.orders import contradicts, named
+from actors.rewards.reference import FACTORS, TERSE, Reference, is_number, likeness
+from actors.rewards.statements import Clause, clauses, contrary
 from actors.rewards.steps import Step
 
 STRANGE_WORDS = 0.5  # what an equation is worth whose words are mostly not the question's
-FACTORS = frozenset(("x", "/"))
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class State:
 
     known: set[str]
     place: int = 0  # reference steps before it are taken or passed over
+    said: tuple[Clause, ...] = ()  # by the steps of prose that held
 
 
 def holds(step: Step, reference: Reference, state: State, last: bool) -> float:
@@ -30,9 +32,25 @@ def holds(step: Step, reference: Reference, state: State, last: bool) -> float:
     if step.form == "comparison":
         compared = reference.comparisons or not reference.steps
         return float(step.sound and compared and bool(step.givens & state.known))
+    if not reference.terse and _contrary(step, reference, state):
+        return 0.0
     if not reference.steps:
         return linked(step, reference, state.known)
     return _matched(step, reference, state)
+
+
+def _contrary(step: Step, reference: Reference, state: State) -> bool:
+    """Says the opposite of the question or of an earlier step, compares numbers wrongly, or names
+    somebody whom neither question nor reference know."""
+    if not step.sound or contradicts(step.text, reference.names, reference.order):
+        return True
+    if reference.steps and not named(step.text) <= reference.known | reference.words:
+        return True
+    said = clauses(step.text)
+    if contrary(said, reference.stated + state.said):
+        return True
+    state.said += said
+    return False
 
 
 def _sourced(step: Step, reference: Reference, known: set[str], last: bool) -> bool:
@@ -48,15 +66,16 @@ def _sourced(step: Step, reference: Reference, known: set[str], last: bool) -> b
 
 
 def _constants(step: Step, reference: Reference) -> frozenset[str]:
-    """The reference's; without one, usual factors and divisors: halves, percents, weeks."""
-    if reference.steps or step.operators <= FACTORS:
-        return reference.constants
-    return frozenset()
+    """What it may bring along. Without a reference, usual factors (halves, percents, weeks) and one
+    more; with it, its constants, and in a sum only those that the reference adds, too.
+    """
+    factors = step.form == "equation" and step.operators <= FACTORS
+    return reference.constants if factors else reference.terms
 
 
 def _worded(step: Step, reference: Reference, known: set[str]) -> float:
     """By the words around an equation: every number known, and half of the words."""
-    strange = step.words - known - reference.words - reference.constants
+    strange = step.words - known - reference.words - reference.constants - reference.terms
     if any(map(is_number, strange)):
         return 0.0
     return 1.0 if 2 * len(strange) <= len(step.words) else STRANGE_WORDS
@@ -65,7 +84,9 @@ def _worded(step: Step, reference: Reference, known: set[str]) -> float:
 def linked(step: Step, reference: Reference, known: set[str]) -> float:
     """Without a reference: how far a step of prose speaks of what is known by then."""
     strange = step.givens - known
-    if not step.givens or any(is_number(word) for word in strange - reference.constants):
+    if not step.givens or any(
+        is_number(word) for word in strange - reference.constants - reference.terms
+    ):
         return 0.0
     return min(1.0, 2 * (1 - len(strange) / len(step.givens)))
 
@@ -80,7 +101,7 @@ def _matched(step: Step, reference: Reference, state: State) -> float:
             state.place = place + 1
             return 1.0
         if other.form == "text" and len(other.tokens) > TERSE:
-            alike = 1.0 if same else likeness(step, other)
+            alike = 1.0 if same else likeness(step, other, reference.names)
             if alike > best:
                 best, best_place = alike, place + 1
     if best:

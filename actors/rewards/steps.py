@@ -89,8 +89,11 @@ def _read_step(line: str) -> Step:
     if len(text) <= LONGEST_READ:
         if "=" in text and (step := _read_equations(text, number, tokens)):
             return step
-        if ("<" in text or ">" in text) and COMPARISON.fullmatch(text):
-            return _read_comparison(text, number, tokens)
+        if "<" in text or ">" in text:
+            if COMPARISON.fullmatch(text.removesuffix(".")):
+                return _read_comparison(text, number, tokens)
+            sound = all(map(_ordered, COMPARISON.findall(text)))
+            return Step(text, number, tokens, "text", content(tokens), sound=sound)
     return Step(text, number, tokens, "text", content(tokens))
 
 
@@ -158,10 +161,16 @@ def _equal(a: float, b: float, written: str) -> bool:
 
 
 def _read_comparison(text: str, number: int | None, tokens: tuple[str, ...]) -> Step:
+    numbers = frozenset(token for token in tokens if token[-1].isdigit())
+    return Step(text, number, tokens, "comparison", numbers, sound=_ordered(text))
+
+
+def _ordered(comparison: str) -> bool:
+    """Is 2 < 3 < 5 true?"""
+    tokens = tokenize(comparison)
     numbers = [token for token in tokens if token[-1].isdigit()]
     signs = [token for token in tokens if token in "<>"]
-    sound = all(
+    return all(
         float(a) > float(b) if sign == ">" else float(a) < float(b)
         for (a, b), sign in zip(pairwise(numbers), signs, strict=True)
     )
-    return Step(text, number, tokens, "comparison", frozenset(numbers), sound=sound)

@@ -32,18 +32,18 @@ def test_with_a_reference_flaws_are_seen(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_reference_most_flaws_are_seen(kind):
-    assert accuracy(pairs("tune", False, kind))[0] >= 0.65
-    assert accuracy(pairs("test", False, kind))[0] >= 0.7
+    assert accuracy(pairs("tune", False, kind))[0] >= 0.8
+    assert accuracy(pairs("test", False, kind))[0] >= 0.75
 
 
 def test_over_all_kinds_on_templates_that_the_rules_were_not_written_against():
-    assert accuracy(pairs("test", True))[0] >= 0.95
-    assert accuracy(pairs("test", False))[0] >= 0.9
-    assert accuracy(pairs("test", True, "malformed")) == (1.0, 1271)
+    assert accuracy(pairs("test", True))[0] >= 0.97
+    assert accuracy(pairs("test", False))[0] >= 0.93
+    assert accuracy(pairs("test", True, "malformed")) == (1.0, 949)
 
 
 def test_the_report_has_a_line_for_every_kind_domain_and_criterion():
     lines = report_lines(PAIRS)
     for name in (*KINDS, "in math", "in general", "step_clarity", "trace_coherence"):
         assert any(name in line for line in lines)
-    assert "1.000 [0.97-1.00]" in next(line for line in lines if "wrong_answer" in line)
+    assert "1.000 [0.96-1.00]" in next(line for line in lines if "wrong_answer" in line)

@@ -1,4 +1,4 @@
-"""Labelled questions of all domains, written when the rules were finished: for measuring them."""
+"""More labelled questions of all domains."""
 
 import random
 

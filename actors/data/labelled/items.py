@@ -5,8 +5,7 @@
 A line of the file is a question with its reference trace, a good completion in other words than the
 reference, a flawed completion of each kind, and a malformed one; a judge should rank them in that
 order. All of it is drawn with one seed from the templates beside this file. The rules were made on
-templates of the split "tune"; those of "test" (fresh.py, unseen.py) were written afterwards, to
-measure them.
+templates of the split "tune"; those of "test" (blind.py) are there to measure them.
 """
 
 import json
@@ -15,7 +14,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors.data.labelled import fresh, general, mathematics, reasoning, science, unseen
+from actors.data.labelled import (
+    argued,
+    blind,
+    computed,
+    fresh,
+    general,
+    mathematics,
+    reasoning,
+    science,
+    unseen,
+)
 from actors.data.labelled.draft import Draft, Template
 from actors.data.labelled.flaws import FLAWS, malformed, written
 from actors.rewards.format import render
@@ -30,29 +39,37 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
         "tune": (
             *(mathematics.eggs, mathematics.books, mathematics.mean),
             *(mathematics.perimeter, mathematics.unknown, mathematics.discount),
+            *(fresh.tank, fresh.triangle, unseen.fence, unseen.sharing),
+            *(computed.coins, computed.ratio, computed.growth, computed.path),
         ),
-        "test": (fresh.tank, fresh.triangle, unseen.fence, unseen.sharing),
+        "test": (blind.tiles, blind.remainder, blind.twice),
     },
     "science": {
         "tune": (
             *(science.ride, science.food_chain, science.floating),
             *(science.lamp, science.spoons, science.mixing),
+            *(fresh.circuit, fresh.plants, unseen.echo, unseen.rusting),
+            *(computed.density, computed.pressure, argued.bottle, argued.shadow),
         ),
-        "test": (fresh.circuit, fresh.plants, unseen.echo, unseen.rusting),
+        "test": (blind.heating, blind.magnet, blind.drying),
     },
     "reasoning": {
         "tune": (
             *(reasoning.ages, reasoning.syllogism, reasoning.film),
             *(reasoning.turns, reasoning.weekday, reasoning.boxes),
+            *(fresh.race, fresh.sequence, unseen.seats, unseen.clock),
+            *(argued.heights, argued.match, argued.queue, argued.doubling),
         ),
-        "test": (fresh.race, fresh.sequence, unseen.seats, unseen.clock),
+        "test": (blind.weights, blind.keys, blind.steps),
     },
     "general": {
         "tune": (
             *(general.recipe, general.alphabet, general.flight),
             *(general.savings, general.odd_one_out, general.errand),
+            *(fresh.change, fresh.opposite, unseen.fuel, unseen.borders),
+            *(computed.shopping, computed.paint, argued.clothes, argued.rhyme),
         ),
-        "test": (fresh.change, fresh.opposite, unseen.fuel, unseen.borders),
+        "test": (blind.postage, blind.season, blind.plural),
     },
 }
 

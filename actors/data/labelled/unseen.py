@@ -1,4 +1,4 @@
-"""More labelled questions of all domains: written after the last change of the rules."""
+"""Labelled questions of all domains, two for each."""
 
 import random
 

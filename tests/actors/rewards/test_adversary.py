@@ -11,11 +11,10 @@ PAPER = load_rubric("paper")
 
 def test_no_attempt_beats_the_reference_and_hardly_one_a_true_trace_in_other_words():
     beaten = []
-    for item in read_items():
+    for item in {item.template: item for item in read_items()}.values():
         question = item.question(with_reference=True)
         reference = score(question, render(item.reasoning, item.answer), PAPER).reward
         best = max(score(question, text, PAPER).reward for text in attempts(question))
-        # its reference says 4 / 2 = 2: a constant that is also a result is not known to the rules
-        assert best < reference - 0.05 or item.id == "echo-5", item.id
+        assert best < reference - 0.05, item.id
         beaten.append(best >= score(question, item.good, PAPER).reward)
-    assert sum(beaten) <= 0.05 * len(beaten)
+    assert len(beaten) == 68 and sum(beaten) <= 4

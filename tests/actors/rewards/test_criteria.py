@@ -185,11 +185,11 @@ POND_CASES = [  # first step, second step, [quality, correctness, coherence, cla
         "The sinking water carries oxygen to the bottom",
         [0.85 * 0.85, 1, 0.5 + 0.5 * 0.85, 1],
     ),
-    # a denial: likewise
+    # a denial of what the reference affirms: the step holds 0.3
     (
         "Cold water never sinks below the warm water",
         "The sinking water carries oxygen to the bottom",
-        [0.85 * 0.85, 1, 0.5 + 0.5 * 0.85, 1],
+        [0.65 * 0.65, 1, 0.5 + 0.5 * 0.65, 1],
     ),
 ]
 
