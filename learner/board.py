@@ -26,6 +26,9 @@ class Board:
 
     def __init__(self, folder: Path, first_step: int):
         self._folder = folder
+        # TensorBoard reads files in the order of their names, which begin with the second
+        while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+            time.sleep(0.02)
         self._writer = EventFileWriter(str(folder), flush_secs=_FLUSH_S)
         self._add(first_step, session_log=SessionLog(status=SessionLog.START))
 
