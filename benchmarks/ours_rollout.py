@@ -36,12 +36,17 @@ from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 
-SLOTS, CHUNK = 64, 16
+SLOTS, RAGGED_SLOTS, CHUNK = 64, 16, 16
 NOBODY = Question("", "", "", "", "", "")
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def make_engine(size: str, work: Work, weights, slots: int = SLOTS) -> Engine:
+def slots_of(work: Work) -> int:
+    """The longest completions of ragged work are the last: fewer slots stand empty beside them."""
+    return RAGGED_SLOTS if work.mode.shortest < work.mode.longest else SLOTS
+
+
+def make_engine(size: str, work: Work, weights, slots: int) -> Engine:
     sizes = dataclasses.asdict(SIZES[size])
     vocabulary = sizes.pop("vocabulary")
     model = build_model(ModelSection.model_validate(sizes), vocabulary)
@@ -95,7 +100,7 @@ def generate(engine: Engine, work: Work, groups) -> dict:
 def serve(size: str, work: Work, folder, groups, ready, results) -> None:
     """A process: compile, generate a little, wait for the others, then work."""
     compiled = CompileClock()
-    engine = make_engine(size, work, read_weights(folder))
+    engine = make_engine(size, work, read_weights(folder), slots_of(work))
     warm: queue.Queue = queue.Queue()
     for group in range(max(1, min(len(work.prompts), 3))):
         warm.put(group)
@@ -131,7 +136,7 @@ def measure(size: str, work: Work, folder) -> dict:
         seconds,
         first,
         dead / max(1, steps),
-        slots=SLOTS,
+        slots=slots_of(work),
         processes=processes,
         programs_compiled=sum(part["programs"] for part in parts),
         recompiled=sum(part["recompiled"] for part in parts),

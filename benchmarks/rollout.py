@@ -8,10 +8,11 @@ same prompts, and a length for every completion, at temperature 1. "prompt_heavy
 "even": 64 + 128; "long_tail": 64 + 8 to 512, evenly drawn. Each contestant has the whole machine:
 ours runs one single-threaded process a core, the peers use all cores at once. A static batch
 decodes until its longest completion ends; Tunix's batch is the better of 16 and 64 rows, Hugging
-Face's has 64. What is counted are the tokens of the lengths that were asked for, after everything
-is compiled. Time to first token: until the caller has the first token of a completion, all being
-asked for at once; neither peer hands out tokens before its batch ends. Dead share: slot-steps that
-drew nothing useful; ours while work is queued, theirs over the whole turn.
+Face's has 64; our engine has 64 slots, or 16 where lengths are ragged. What is counted are the
+tokens of the lengths that were asked for, after everything is compiled. Time to first token: until
+the caller has the first token of a completion, all being asked for at once; neither peer hands out
+tokens before its batch ends. Dead share: slot-steps that drew nothing useful; ours while work is
+queued, theirs over the whole turn.
 
 Tunix runs in the project's environment; Hugging Face in .bench/trl, which `benchmarks/grpo.py` uses
 too (torch 2.13.0: a CPU build is needed, see there).
