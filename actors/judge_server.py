@@ -115,7 +115,7 @@ def _completion(name: str, answer: str, top: list[tuple[str, float]]) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a run folder with a finished cold start")
+    parser.add_argument("folder", type=Path, help="a run folder, or one of Hugging Face")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     judge = LocalJudge.load(args.folder)

@@ -11,6 +11,7 @@ command is for a rubric with a criterion whose scorer is "learned". It never see
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,12 @@ class LearnedJudge:
 def spans(local: LocalModel, request: Request) -> tuple[list[int], list[int], list[int]]:
     """Ids of the question, the reasoning, and the answer."""
     reasoning, _, answer = request.tail.rpartition(ANSWER)
-    encode = local.tokenizer.encode_prompt
-    asked = encode(local.before + request.head + local.behind)
+    asked = local.encode(local.before + request.head + local.behind)
+    behind = partial(local.tokenizer.encode_prompt, begin=False)
     return (
         asked,
-        encode(f"<reasoning>{reasoning}</reasoning>")[1:],
-        encode(f"<answer>{answer}</answer>")[1:],
+        behind(f"<reasoning>{reasoning}</reasoning>"),
+        behind(f"<answer>{answer}</answer>"),
     )
 
 

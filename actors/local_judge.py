@@ -20,8 +20,12 @@ from jax.sharding import SingleDeviceSharding
 from actors.rewards.asking import Abstain, Answers, Opinion, Request, expected_score
 from configs.errors import InputError
 from configs.load import load
+from configs.schema import DataSection, ModelSection, RunConfig
 from learner.checkpoint import restore_tree
+from learner.policy.chat import CHAT, template_around
+from learner.policy.folder import check_weights, is_hugging_face, with_architecture
 from learner.policy.model import Params, PolicyModel, build_model
+from learner.policy.pretrained import load_weights
 from learner.policy.scorer import Scorer
 from learner.policy.tokenizer import Tokenizer, load_tokenizer
 
@@ -29,34 +33,50 @@ MOST_TOKENS = 8192  # of a prompt
 
 
 class LocalModel:
-    """A model with its weights. `template`: the turns around a prompt, with `{prompt}`."""
+    """A model with its weights. `template`: the turns around a prompt, with `{prompt}`, or "chat":
+    those that the tokenizer brings."""
 
     def __init__(self, model: PolicyModel, params: Params, tokenizer: Tokenizer, template: str):
         self.model, self.params, self.tokenizer = model, params, tokenizer
-        self.before, self.behind = template.split("{prompt}")
+        around = template_around(tokenizer, DataSection(template=template))
+        self.before, self.behind = around.before, around.after
+        self._begin = template != CHAT  # a chat's template says itself how a text begins
         self.digest = _digest(params, tokenizer, template)
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode_prompt(text, begin=self._begin)
 
 
 def load_local(folder: Path, key: str) -> LocalModel:
-    """The policy that the GRPO of a run began from. `key`: the setting with the folder.
+    """The policy that the GRPO of a run began from, or a model in a folder of Hugging Face, asked
+    in its chat template. `key`: the setting with the folder.
 
     Raises InputError.
     """
     trained = folder / "checkpoints" / "reference"
-    if not trained.exists():
+    here = SingleDeviceSharding(jax.devices()[0])
+    if trained.exists():
+        config = load(folder / "config.toml")
+        tokenizer = load_tokenizer(config.model.tokenizer or folder)
+        model = build_model(config.model, tokenizer.vocabulary)
+        abstract = {
+            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here)
+            for name, x in model.abstract_params().items()
+        }
+        return LocalModel(model, restore_tree(trained, abstract), tokenizer, config.data.template)
+    if not is_hugging_face(folder):
         raise InputError(
             f"{key} = {folder}: no run folder with a finished cold start, {trained} is "
-            "missing; launch.py sft --run DIR makes one"
+            "missing, nor published weights; launch.py sft --run DIR makes the one, launch.py "
+            "weights smollm2 the other"
         )
-    config = load(folder / "config.toml")
-    tokenizer = load_tokenizer(config.model.tokenizer or folder)
-    model = build_model(config.model, tokenizer.vocabulary)
-    here = SingleDeviceSharding(jax.devices()[0])
-    abstract = {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here)
-        for name, x in model.abstract_params().items()
-    }
-    return LocalModel(model, restore_tree(trained, abstract), tokenizer, config.data.template)
+    section = with_architecture(RunConfig(model=ModelSection(weights=str(folder)))).model
+    tokenizer = load_tokenizer(folder)
+    check_weights(section, tokenizer.vocabulary)
+    model = build_model(section, tokenizer.vocabulary)
+    shardings = dict.fromkeys(model.abstract_params(), here)
+    params = load_weights(model.architecture, folder, shardings)
+    return LocalModel(model, params, tokenizer, CHAT)
 
 
 class LocalJudge:
@@ -66,6 +86,7 @@ class LocalJudge:
         self._scorer, self._tokenizer = Scorer(local.model, local.params), local.tokenizer
         self._before, self._behind = local.before, local.behind
         self.name = f"model {local.digest} by its own engine"
+        self._encode = local.encode
         tokenizer = local.tokenizer
         self._lock = asyncio.Lock()
         texts = (tokenizer.decode([number]).strip() for number in range(tokenizer.vocabulary))
@@ -104,9 +125,9 @@ class LocalJudge:
         found: list[np.ndarray | None] = [None] * len(prompts)
         by_beginning: dict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
         for number, (head, tail) in enumerate(prompts):
-            whole = self._tokenizer.encode_prompt(self._before + head + tail + self._behind)
+            whole = self._encode(self._before + head + tail + self._behind)
             if len(whole) <= MOST_TOKENS:
-                shared = _agreement(self._tokenizer.encode_prompt(self._before + head), whole)
+                shared = _agreement(self._encode(self._before + head), whole)
                 by_beginning[tuple(whole[:shared])].append((number, whole[shared:]))
         for beginning, rows in by_beginning.items():
             logprobs = self._scorer.next_logprobs(beginning, [end for _, end in rows])

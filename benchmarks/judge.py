@@ -30,6 +30,7 @@ from actors.bench import Bench, Judging
 from actors.data.labelled.items import Labelled, read_items
 from actors.judge import JudgeActor
 from actors.local_judge import LocalJudge, LocalModel
+from actors.rewards.asking import Score
 from actors.rewards.rubric import load_rubric
 from actors.rewards.verdict_cache import VerdictCache
 from benchmarks.race import busy_cores, environment, ratio, say, summarize, turns
@@ -38,7 +39,7 @@ from configs.schema import JudgeSection, ModelSection, RolloutSection
 from learner.policy.endings import Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
-from learner.policy.tokenizer import train_tokenizer
+from learner.policy.tokenizer import Tokenizer, train_tokenizer
 
 TEMPLATE = "<start_of_turn>user\n{prompt}<end_of_turn>\n<start_of_turn>model\n"
 MODEL = ModelSection(
@@ -59,7 +60,7 @@ class Local:
         texts = [text for _, siblings in self.groups for text in siblings]
         tokenizer = train_tokenizer([*texts, load_rubric("llm").source], MODEL.tokenizer_pieces)
         model = build_model(MODEL, tokenizer.vocabulary)
-        params = jax.jit(model.init)(0)
+        params = _inclined_to_score(dict(jax.jit(model.init)(0)), tokenizer)
         self.judge = LocalJudge(LocalModel(model, params, tokenizer, TEMPLATE))
         rubric = load_rubric("llm")
         self.plain = Bench(rubric, self.judge)
@@ -80,6 +81,12 @@ class Local:
         self.written_tokens = section.max_new_tokens
         self.engine = Engine(model, section, Endings(), seed=0)
         self.engine.load({name: np.asarray(value) for name, value in params.items()})
+
+    def scored(self) -> int:
+        """Opinions of the first group that are scores: abstentions are not kept in a cache."""
+        question, siblings = self.groups[0]
+        requests = [r for text in siblings for r in self.plain.asked(question, text).values()]
+        return sum(isinstance(opinion, Score) for opinion in self.judge.judge(requests))
 
     def _whole(self, request) -> str:
         before, behind = TEMPLATE.split("{prompt}")
@@ -104,6 +111,14 @@ class Local:
             self.engine.submit(fitting)
             done += len(self.engine.step())
         return done
+
+
+def _inclined_to_score(params: dict, tokenizer: Tokenizer) -> dict:
+    """Random weights answer with any of 2,000 pieces; these answer with a digit often enough."""
+    digits = [tokenizer.encode_prompt(str(n))[-1] for n in range(1, 6)]
+    embedding = np.array(params["embedder.input_embedding"])
+    embedding[digits] *= 20
+    return params | {"embedder.input_embedding": embedding}
 
 
 async def _opinions(bench: Bench, question: Question, siblings: tuple[str, ...]) -> None:
@@ -243,6 +258,8 @@ def race_all(rounds: int) -> dict:
             }
             for name in ("prefill", "json", "cached"):  # compiles, and fills the cache
                 work[name]()
+            if 2 * local.scored() < SIBLINGS:
+                raise RuntimeError("the model abstains: a cache would have nothing to keep")
             accounts: dict[str, list[dict]] = {name: [] for name in work}
             for number, name in turns(tuple(work), rounds):
                 others = busy_cores(0.5)

@@ -64,12 +64,12 @@ class JudgeSection(Section):
     http://host:8000/v1 (its key is read from the environment variable SHOWWORK_JUDGE_KEY), or
     "local" for the model in the folder `judge.model`, read by each judge's own engine."""
     model: str = ""
-    """The model by its name on that server; a run folder, for "local"."""
+    """The model by its name on that server; for "local" a run folder or one of Hugging Face."""
     head: str = ""
     """What criteria with the scorer "learned" are scored by: the file that `launch.py judge --fit`
     wrote ..."""
     reader: str = ""
-    """... and the run folder whose model it was fitted to."""
+    """... and the folder whose model it was fitted to: of a run, or of Hugging Face."""
     second_rubric: str = ""
     """A second judge by another rubric, for a sample: `judge/gold_gap` is by how much the first one
     rewards more. It only watches."""

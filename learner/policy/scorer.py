@@ -26,7 +26,7 @@ from learner.policy.model import (
 )
 
 SHORTEST = 16  # bucket of a length
-ROWS = 8  # that are computed together, B
+ROWS = 2  # that are computed together, B: with more, most rows of the few of a group are padding
 
 
 class Scorer:

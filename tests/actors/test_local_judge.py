@@ -104,5 +104,7 @@ def test_the_server_refuses_what_it_does_not_do(judge):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no run folder with a finished cold start"):
+    with pytest.raises(
+        InputError, match="no run folder with a finished cold start, .* nor published weights"
+    ):
         LocalJudge.load(tmp_path)
