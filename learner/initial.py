@@ -1,6 +1,7 @@
 """The weights that a run begins with: published ones, those of another run, or random ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ def initial_params(
     """
     shardings = {name: x.sharding for name, x in abstract.items()}
     if not config.model.weights:
-        return jax.jit(model.init, out_shardings=shardings)(config.run.seed)
+        return _drawn(model, tuple(shardings.items()))(config.run.seed)
     weights = Path(config.model.weights)
     # parameters, two moments and the reference; what an adapter takes is next to nothing
     check_room(abstract, shardings, copies=1 if config.lora.rank else 4)
@@ -35,3 +36,9 @@ def initial_params(
             "finished cold start"
         )
     return load_weights(model.architecture, weights, shardings)
+
+
+@cache
+def _drawn(model: PolicyModel, shardings: tuple) -> Callable:
+    """(seed) -> random parameters; one program, however many learners a process has had."""
+    return jax.jit(model.init, out_shardings=dict(shardings))

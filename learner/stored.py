@@ -1,6 +1,7 @@
 """Reading back what a run left in its folder: groups, events, checkpoints. Nothing is written."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -64,6 +65,8 @@ def groups_of(rows: Sequence[Row]) -> list[ScoredGroup]:
 
 def stored_scalars(tensorboard: Path, tags: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of all sittings for each tag, as TensorBoard shows them."""
+    # it warns of each sitting that took up a run before the end of the one before
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(tensorboard), size_guidance={"scalars": 0}).Reload()
     known = set(events.scalars.Keys())
     return {
