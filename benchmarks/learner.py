@@ -2,6 +2,7 @@
 
   python benchmarks/learner.py                        three rounds of each, in turn
   python benchmarks/learner.py --sizes demo --rounds 1
+  python benchmarks/learner.py --model gemma2-2b      ours alone, on an accelerator: gemma2_2b.py
 
 An update goes from tokens and rewards to new parameters: the reference's log-probabilities, loss,
 gradient and optimizer. Sizes (benchmarks/peers/work.py): "demo", the model of configs/demo.toml
@@ -45,6 +46,10 @@ COLUMNS = (("update s", "update_s", 4), ("cpu s", "update_cpu_s", 4), ("MB", "pe
 
 def main() -> int:
     args = parse()
+    if args.model:
+        from benchmarks.gemma2_2b import update
+
+        return race.contest(lambda: (update(args.settings), []), args.out)
 
     def play():
         found, missing = prepare(PEERS, list(PEERS), args.skip_missing)
@@ -59,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser = race.parser(__doc__, 3, "TRL")
     parser.add_argument("--steps", type=int, default=8, help="of each turn, two left out")
     parser.add_argument("--sizes", default=",".join(RACES), help="of demo, 35m, 64k")
-    args = parser.parse_args()
+    args = race.parse(parser)
     args.sizes = args.sizes.split(",")
     if args.rounds < 1 or args.steps < 3 or not set(args.sizes) <= set(RACES):
         parser.error("--rounds from 1, --steps from 3, --sizes among " + ",".join(RACES))

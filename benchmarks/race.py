@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from configs.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("google-tunix", "jax", "jaxlib", "flax", "optax", "ray", "numpy")
 QUIET_CORES = 0.25  # what other processes may use before a turn counts as disturbed
@@ -79,6 +81,16 @@ def parser(description: str, rounds: int, without: str) -> argparse.ArgumentPars
     return options
 
 
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """With what turns a race into a measurement of ours alone, at a published model's size."""
+    parser.add_argument("--model", choices=["gemma2-2b"], help="random weights, ours alone")
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="with --model")
+    args = parser.parse_args()
+    if args.settings and not args.model:
+        parser.error(f"{args.settings[0]}: settings go with --model")
+    return args
+
+
 def contest(play: Callable[[], tuple[dict, Sequence[str]]], out: Path | None) -> int:
     """Run a race, which gives its JSON object and the lines of its table; returns the exit code."""
     try:
@@ -87,6 +99,9 @@ def contest(play: Callable[[], tuple[dict, Sequence[str]]], out: Path | None) ->
     except ContestantFailed as error:
         say(f"error: {error}")
         return 1
+    except InputError as error:
+        say(f"error: {error}")
+        return 2
     except KeyboardInterrupt:
         say("interrupted; every contestant was ended")
         return 130

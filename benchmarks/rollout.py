@@ -2,6 +2,7 @@
 
   python benchmarks/rollout.py                   the demo's model, one round, 8 siblings
   python benchmarks/rollout.py --sizes demo,35m --siblings 4,8,16 --rounds 3 --bandwidth
+  python benchmarks/rollout.py --model gemma2-2b    ours alone, on an accelerator: gemma2_2b.py
 
 The work (benchmarks/peers/generation.py): a Gemma2 with the same random weights in float32, the
 same prompts, and a length for every completion, at temperature 1. "prompt_heavy": 512 + 64 tokens;
@@ -51,6 +52,10 @@ Results = dict[str, dict[str, dict]]  # contestant -> "size mode G" -> summary
 
 def main() -> int:
     args = parse()
+    if args.model:
+        from benchmarks.gemma2_2b import generation
+
+        return race.contest(lambda: (generation(args.settings), []), args.out)
 
     def play():
         interpreters, missing = prepare(CONTESTANTS, args.contestants, args.skip_missing)
@@ -70,7 +75,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--bandwidth", action="store_true", help="measure bandwidth_share too")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = race.parse(parser)
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
     return args
