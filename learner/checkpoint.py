@@ -115,7 +115,7 @@ class Checkpoints:
             )
         if jax.process_count() == 1:  # what several processes wrote is checked when it is restored
             self._unread = step
-            self._readback.start(self.folder / str(step), record["checksum"])
+            self._readback.start(self.folder / str(step), trees, record["checksum"])
 
     def _verified(self) -> list[str]:
         """Waits until the last one is on disk and read back."""

@@ -5,13 +5,15 @@ In one process and one thread, whatever wrote it: as arrays of numpy, past the d
 
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from learner import fingerprint
-from learner.stored import read_trees
+from learner.stored import read_trees, restore_arguments
 
 _LOOKS_EVERY_S = 0.05
 
@@ -22,15 +24,17 @@ class ReadBack:
 
     def __init__(self):
         self._closed = threading.Event()
+        self._arguments: dict[jax.tree_util.PyTreeDef, dict] = {}  # by structure
         self._thread: threading.Thread | None = None
         self._result: Future[str] = Future()
         self._result.set_result("")
 
-    def start(self, place: Path, checksum: float) -> None:
-        """`place`: where the checkpoint is to appear; `checksum`: of the arrays it was made of."""
+    def start(self, place: Path, trees: Mapping[str, Any], checksum: float) -> None:
+        """`place`: where the checkpoint is to appear; `checksum`: of the trees it was made of."""
         self._result = result = Future()
+        structure = jax.tree.structure(trees)
         self._thread = threading.Thread(
-            target=lambda: result.set_result(self._read(place, checksum)),
+            target=lambda: result.set_result(self._read(place, structure, checksum)),
             name="read back",
             daemon=True,
         )
@@ -45,14 +49,16 @@ class ReadBack:
         if self._thread:
             self._thread.join()
 
-    def _read(self, place: Path, checksum: float) -> str:
+    def _read(self, place: Path, structure: jax.tree_util.PyTreeDef, checksum: float) -> str:
         while not place.exists():  # it appears by rename, when it is complete
             if self._closed.is_set():
                 return "it never appeared"
             time.sleep(_LOOKS_EVERY_S)
         try:
             with jax.default_device(jax.local_devices(backend="cpu")[0]):
-                found = fingerprint.of_trees(read_trees(place))
+                if structure not in self._arguments:
+                    self._arguments[structure] = restore_arguments(place)
+                found = fingerprint.of_trees(read_trees(place, self._arguments[structure]))
         except Exception as error:  # noqa: BLE001 (Orbax and its stores raise all kinds)
             return f"{type(error).__name__}: {str(error).strip()[:200]}"
         return "" if found == checksum else "its arrays have another checksum"

@@ -91,23 +91,42 @@ def read_record(checkpoints: Path, step: int) -> dict[str, Any]:
     return json.loads((checkpoints / "grpo" / str(step) / "record" / "metadata").read_text())
 
 
-def read_trees(place: Path) -> dict[str, Any]:
-    """Those of a checkpoint, by name, read by this process alone."""
-    return {
-        name: _read_tree(place / name) for name in ("state", "policies") if (place / name).exists()
-    }
+def read_trees(place: Path, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Those of a checkpoint as numpy arrays, by name, read by this process alone.
+
+    `arguments`: `restore_arguments` of a checkpoint of the same trees, where there is one.
+    """
+    arguments = arguments or restore_arguments(place)
+    with _reader() as reader:
+        return {
+            name: reader.restore(place / name, restore_args=tree)
+            for name, tree in arguments.items()
+        }
 
 
-def _read_tree(place: Path) -> Any:
+def restore_arguments(place: Path) -> dict[str, Any]:
+    """How Orbax is to restore each tree of a checkpoint as numpy arrays.
+
+    Who reads many alike asks once: tensorstore keeps 5 kB for each array that it is asked about.
+    """
+    found = {}
+    with _reader() as reader:
+        for name in ("state", "policies"):
+            if (place / name).exists():
+                metadata: Any = reader.metadata(place / name).item_metadata
+                found[name] = jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree
+                )
+    return found
+
+
+def _reader() -> ocp.Checkpointer:
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix="read"
     )
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    checkpointer = ocp.Checkpointer(handler, multiprocessing_options=alone)
-    metadata: Any = checkpointer.metadata(place).item_metadata
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
-    return checkpointer.restore(place, restore_args=as_numpy)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _group(rows: Sequence[Row]) -> ScoredGroup:

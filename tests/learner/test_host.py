@@ -1,5 +1,6 @@
 """One learner process: cold start, GRPO steps, checkpoints; resumed it goes on bit for bit."""
 
+import gc
 import json
 import os
 import shutil
@@ -189,15 +190,28 @@ def altering(monkeypatch, times):
     """A disk that does not keep what is written to it, the first few times."""
     left, read = list(range(times)), ReadBack._read
 
-    def alter(self, place, checksum):
+    def alter(self, place, *made_of):
         while not place.exists():
             time.sleep(0.01)
         if left:
             left.pop()
             cut(place)
-        return read(self, place, checksum)
+        return read(self, place, *made_of)
 
     monkeypatch.setattr(ReadBack, "_read", alter)
+
+
+def test_reading_back_keeps_nothing(tmp_path):
+    """A run saves thousands of times. (Some lists stay: what tensorstore counts of each save.)"""
+    trees = {"state": {str(n): jax.numpy.zeros(8) for n in range(20)}}
+    record = {"checksum": fingerprint.of_trees(trees)}
+    checkpoints, kept = Checkpoints(tmp_path / "grpo", keep_last=2, keep_best=1), []
+    for step in range(12):
+        assert checkpoints.save(step, trees, record, {"reward": 0.0}, wait=True) == []
+        gc.collect()
+        kept.append(sum(type(x) is dict for x in gc.get_objects()))
+    checkpoints.close()
+    assert kept[-1] - kept[3] < 8 * 20  # it was 8 x 20 x 4
 
 
 def small_save(checkpoints, step, wait):
