@@ -2,11 +2,13 @@
 
 A host has its own IP, name, processes, home folder, /tmp, /dev/shm and sshd. It shares the disk, so
 that what is installed here is installed there. Needs root, iproute2, openssh-server and rsync. What
-was started is ended through the namespaces it lives in, so that nothing else is touched.
+was started is ended through the namespaces it lives in, so that nothing else is touched; they are
+named after the process that made them, so that two of them on one machine leave each other alone.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-SUBNET = "10.79.0"
+import psutil
+
+SUBNET = "10.79.0"  # of every hub: no packet leaves one
+_NAME = re.compile(r"sw(\d+)(hub|n\d+)")  # of a namespace, with the process that made it
 _INIT = """
 import os, time
 print(1, flush=True)
@@ -52,8 +57,8 @@ def run(*command: object, check: bool = True) -> str:
 class Hosts:
     """`count` hosts; number 0 is meant for the head. A context manager."""
 
-    def __init__(self, count: int, folder: Path, prefix: str = "sw"):
-        self.count, self.folder, self.prefix = count, folder, prefix
+    def __init__(self, count: int, folder: Path):
+        self.count, self.folder = count, folder
         self.home = folder / "home"  # the same path on each host, another folder on each
         self.key = folder / "key"
         self._inits: dict[int, tuple[subprocess.Popen, int]] = {}
@@ -62,14 +67,15 @@ class Hosts:
         return f"{SUBNET}.{number + 10}"
 
     def name(self, number: int) -> str:
-        return f"{self.prefix}{number}"
+        return f"sw{os.getpid()}n{number}"
 
     @property
     def hub(self) -> str:
-        return f"{self.prefix}hub"
+        return f"sw{os.getpid()}hub"
 
     def __enter__(self) -> "Hosts":
-        self._clear()
+        for owner in {owner for owner in namespaces().values() if not psutil.pid_exists(owner)}:
+            take_away(owner)
         self.home.mkdir(parents=True)
         (self.folder / "share").mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key)
@@ -192,20 +198,27 @@ class Hosts:
         return kept | {"HOME": str(self.home), "RAY_USAGE_STATS_ENABLED": "0"}
 
     def _clear(self) -> None:
-        """End what lives in our namespaces, also of a test that was killed; then take them away."""
-        every = run("ip", "netns", "list", check=False).split()
-        names = [n for n in every if n in (self.hub, *(self.name(i) for i in range(16)))]
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            left = [
-                int(p) for n in names for p in run("ip", "netns", "pids", n, check=False).split()
-            ]
-            for process in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
-            time.sleep(0.5 if left else 0.0)
+        take_away(os.getpid())
         for process, _ in self._inits.values():
             process.wait()
         self._inits.clear()
-        for name in names:
-            run("ip", "netns", "del", name, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def namespaces() -> dict[str, int]:
+    """Those of hosts, and the process that made each; it may be gone."""
+    every = run("ip", "netns", "list", check=False).split()
+    return {match[0]: int(match[1]) for match in map(_NAME.fullmatch, every) if match}
+
+
+def take_away(owner: int) -> None:
+    """End what lives in the namespaces that a process has made; then remove them."""
+    names = [name for name, process in namespaces().items() if process == owner]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = [int(p) for n in names for p in run("ip", "netns", "pids", n, check=False).split()]
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        time.sleep(0.5 if left else 0.0)
+    for name in names:
+        run("ip", "netns", "del", name, check=False)
