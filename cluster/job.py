@@ -24,6 +24,7 @@ from configs.errors import RunError
 from configs.run_folder import RunFolder
 from configs.schema import RunConfig
 from learner.collect import Collector, WorkLost
+from learner.epoch import Epoch
 from learner.history import note_incident
 from learner.host import LearnerHost
 
@@ -56,6 +57,7 @@ class Job:
             GroupQueue(head, name, silence_s) for name in ("permits", "rollouts", "groups")
         )
         self.weights = WeightStore(config.loop.max_staleness + 2, head, silence_s)
+        self._next_epoch()
         self.pools = [self._start_rollouts(), self._start_judges()]  # while the learner starts
         self._start_learner()
 
@@ -77,6 +79,11 @@ class Job:
             silence_s=self.config.loop.silence_s,
         )
 
+    def _next_epoch(self) -> None:
+        """What an earlier learner of this run still brings is refused from here on."""
+        self.epoch = Epoch.claim(self.folder.epochs)
+        self.weights.renew(self.epoch.number)
+
     def _start_learner(self) -> None:
         """It is to go on from the last checkpoint."""
         config, folder = self.config, self.folder
@@ -85,7 +92,7 @@ class Job:
             LearnerHost,
             self.connection,
             self.plan.learner,
-            args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary),
+            args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary, self.epoch),
             env=worker_env(config.learner.threads, self.connection),
             silence_s=config.loop.silence_s,
         )
@@ -103,7 +110,7 @@ class Job:
         that is not made any more."""
         self.connection = self.connection.settled()
         self.pools[0].kill()
-        self.weights.forget()
+        self._next_epoch()
         self.permits.get(_ALL, 0.0)
         self.pools[0] = self._start_rollouts()
         self._start_learner()

@@ -163,6 +163,10 @@ def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> 
             _record(job, recorder, done)
             progress.update(done.step, **_progress_fields(job, done))
 
+        def flush() -> Path | None:
+            history.check()  # the files of a later learner have the same names
+            return recorder.flush()
+
         parts = Parts(
             learner=job.learner,
             weights=job.weights,
@@ -173,7 +177,7 @@ def _grpo(job: Job, ledger: Ledger, learner: str, check: Callable[[], None]) -> 
             ask=job.permits.put,
             check=check,
             report=report,
-            flush=recorder.flush,
+            flush=flush,
         )
         return train(config, parts, ledger)
 

@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.calls import resolve
 from cluster.messages import BASE
+from learner.epoch import refusal
 
 _COPY_S = 120.0  # for the arrays, from another host
 _NAME = "the weight store"
@@ -21,20 +22,23 @@ _NAME = "the weight store"
 
 class _Holder:
     def __init__(self, keep: int):
-        self._keep = keep
+        self._keep, self._epoch = keep, 0
         self._boxed: dict[int, list] = {}
         self._changed = asyncio.Condition()
 
-    async def publish(self, version: int, boxed: list) -> None:
+    async def publish(self, version: int, boxed: list, epoch: int) -> None:
         async with self._changed:
+            if epoch < self._epoch:
+                raise refusal(f"policy version {version}", epoch, self._epoch)
             self._boxed[version] = boxed
             versions = sorted(other for other in self._boxed if other != BASE)
             for old in versions[: -self._keep]:
                 del self._boxed[old]
             self._changed.notify_all()
 
-    async def forget(self) -> None:
+    async def renew(self, epoch: int) -> None:
         async with self._changed:
+            self._epoch = max(epoch, self._epoch)
             self._boxed.clear()
 
     async def find(self, version: int, timeout_s: float) -> tuple[list | None, list[int]]:
@@ -58,7 +62,7 @@ class WeightStore:
     """
 
     def __init__(self, keep: int, node_id: str, silence_s: float = 60.0):
-        self._silence_s = silence_s
+        self._silence_s, self._epoch = silence_s, 0
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor: Any = ray.remote(_Holder)
         self._actor = actor.options(
@@ -66,13 +70,18 @@ class WeightStore:
         ).remote(keep)
 
     def publish(self, version: int, params: Any) -> None:
-        """Make a version known: a reference to a dictionary of numpy arrays."""
-        # boxed in a list, the reference itself travels and not what it refers to
-        resolve(self._actor.publish.remote(version, [params]), self._silence_s, _NAME)
+        """Make a version known: a reference to a dictionary of numpy arrays.
 
-    def forget(self) -> None:
-        """All versions: the learner went back to an earlier one."""
-        resolve(self._actor.forget.remote(), self._silence_s, _NAME)
+        Raises Fenced when the weights are those of an earlier learner than the store's.
+        """
+        # boxed in a list, the reference itself travels and not what it refers to
+        answer = self._actor.publish.remote(version, [params], self._epoch)
+        resolve(answer, self._silence_s, _NAME)
+
+    def renew(self, epoch: int) -> None:
+        """Another learner begins: all versions are forgotten, later ones of the last refused."""
+        self._epoch = epoch
+        resolve(self._actor.renew.remote(epoch), self._silence_s, _NAME)
 
     def fetch(self, version: int, timeout_s: float) -> dict:
         """The weights of exactly this version, waiting until they are published.

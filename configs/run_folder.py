@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def epochs(self) -> Path:
+        """Which learner may write: see `learner.epoch`."""
+        return self.path / "epochs"
+
+    @property
     def rollouts(self) -> Path:
         return self.path / "rollouts"
 

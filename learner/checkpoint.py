@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from configs.errors import InputError
 from configs.storage import storage_errors
+from learner.epoch import Epoch
 from learner.readback import ReadBack
 
 Loaded = TypeVar("Loaded")
@@ -24,10 +25,18 @@ _WHAT = "checkpoints"
 
 
 class Checkpoints:
-    """The checkpoints `folder/<step>/` of one phase of a run."""
+    """The checkpoints `folder/<step>/` of one phase of a run; only those of `epoch` are written,
+    and only those that count are read.
+    """
 
-    def __init__(self, folder: Path, keep_last: int, keep_best: int):
-        self.folder = folder.absolute()
+    def __init__(
+        self,
+        folder: Path,
+        keep_last: int,
+        keep_best: int,
+        epoch: Epoch = Epoch(),  # noqa: B008
+    ):
+        self.folder, self._epoch = folder.absolute(), epoch
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["reward"],
             n=keep_best,
@@ -62,15 +71,16 @@ class Checkpoints:
                 step = max(earlier)
 
     def _set_aside(self, step: int) -> Path:
-        place = self.folder.with_name("damaged") / f"{self.folder.name}-{step}"
+        place = self._place_of_damaged(step)
         if jax.process_index() == 0:
             with storage_errors(place, _WHAT):
-                shutil.rmtree(place, ignore_errors=True)
-                place.parent.mkdir(exist_ok=True)
-                (self.folder / str(step)).rename(place)
+                _move(self.folder / str(step), place)
         multihost_utils.sync_global_devices(f"{place} is moved")
         self._manager.reload()
         return place
+
+    def _place_of_damaged(self, step: int) -> Path:
+        return self.folder.with_name("damaged") / f"{self.folder.name}-{step}"
 
     def save(
         self, step: int, trees: Mapping[str, Any], record: dict, metrics: dict | None, wait: bool
@@ -79,8 +89,11 @@ class Checkpoints:
         "checksum"; `wait`: until it is on disk and was read back (by a learner of one process).
 
         What was wrong with the ones that were read back meanwhile, in words: they are set aside.
-        Raises InputError when it, or one before, cannot be stored.
+        Raises InputError when it, or one before, cannot be stored; Fenced when another learner was
+        started since.
         """
+        self._epoch.check(f"checkpoint {self.folder / str(step)}")
+        record = {**record, "epoch": self._epoch.number}
         damaged = self._verified()
         self._write(step, trees, record, metrics)
         if wait and (lost := self._verified()):
@@ -105,6 +118,7 @@ class Checkpoints:
         with storage_errors(self.folder, _WHAT):
             if self._manager.latest_step() == step:
                 return
+            self._move_late(step)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -116,6 +130,12 @@ class Checkpoints:
         if jax.process_count() == 1:  # what several processes wrote is checked when it is restored
             self._unread = step
             self._readback.start(self.folder / str(step), trees, record["checksum"])
+
+    def _move_late(self, step: int) -> None:
+        """Out of the way: what an earlier learner wrote when this one had begun already."""
+        late = self.folder / str(step)
+        if jax.process_index() == 0 and late.exists() and step not in self._manager.all_steps():
+            _move(late, self._place_of_damaged(step))
 
     def _verified(self) -> list[str]:
         """Waits until the last one is on disk and read back."""
@@ -135,7 +155,8 @@ class Checkpoints:
     def restore(self, step: int, abstract: Mapping[str, Any]) -> tuple[dict[str, Any], dict]:
         """Trees and record of a step, the trees placed as `abstract` says.
 
-        Raises InputError naming the folder when it is damaged or of another model.
+        Raises InputError naming the folder when it is damaged or of another model, or came too
+        late to count.
         """
         place = self.folder / str(step)
         with _unreadable(place):
@@ -146,7 +167,10 @@ class Checkpoints:
                     **{name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()},
                 ),
             )
-        return {name: restored[name] for name in abstract}, restored["record"]
+        record = restored["record"]
+        if why := self._epoch.disowned(record.get("epoch", 0), self.folder.name, step):
+            raise InputError(f"checkpoint {place} does not count: {why}")
+        return {name: restored[name] for name in abstract}, record
 
     def close(self) -> None:
         try:
@@ -154,6 +178,12 @@ class Checkpoints:
                 self._manager.close()
         finally:
             self._readback.close()
+
+
+def _move(place: Path, to: Path) -> None:
+    shutil.rmtree(to, ignore_errors=True)
+    to.parent.mkdir(exist_ok=True)
+    place.rename(to)
 
 
 def save_tree(folder: Path, tree: Any) -> None:

@@ -14,8 +14,8 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from cluster.messages import ScoredGroup
 from learner.batch import Batch
+from learner.epoch import Fenced
 from learner.ledger import Ledger, outcomes
 from learner.loop import StepReport
 from learner.suspects import ASIDE, SET_ASIDE, TABLE, Suspects
@@ -96,7 +97,8 @@ WHERE step > ? OR step IS NULL
 
 class History:
     """Writes the file. `ledger`: that of the checkpoint which the run goes on from; `learner`: its
-    processes, devices and threads, in words.
+    processes, devices and threads, in words. Once another one was begun, for a later learner, this
+    one writes nothing more: each change raises Fenced.
 
     Nothing is kept in memory but what was set aside; the file grows by about 150 bytes a permit.
     """
@@ -126,6 +128,23 @@ class History:
                 file=sys.stderr,
             )
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """All of it or nothing; a transaction that writes has the file for itself."""
+        with self._db:
+            yield
+            self.check()
+
+    def check(self) -> None:
+        """Raises Fenced when another sitting has begun since."""
+        newest = "SELECT sitting, host, pid FROM sittings ORDER BY sitting DESC LIMIT 1"
+        sitting, host, pid = self._db.execute(newest).fetchone()
+        if sitting != self._sitting:
+            raise Fenced(
+                f"the ledger takes nothing more from sitting {self._sitting} of this run: sitting "
+                f"{sitting} has begun since, in process {pid} on {host}; this one must end"
+            )
+
     @property
     def aside(self) -> Mapping[int, str]:
         """Prompts that were set aside in any sitting, and why."""
@@ -133,7 +152,7 @@ class History:
 
     def set_aside(self, place: int, reason: str) -> None:
         """It kills who works on it: from now on nobody is asked for it, nor after a resume."""
-        with self._db:
+        with self._change():
             self._db.execute(ASIDE, [place, reason, time.time()])
         self._now_aside(place, reason)
 
@@ -147,7 +166,7 @@ class History:
             self._now_aside(place, SET_ASIDE)
 
     def asked(self, places: Sequence[int], version: int) -> None:
-        with self._db:
+        with self._change():
             self._db.executemany(_ASK, [(place, version) for place in places])
 
     def done(self, report: StepReport) -> None:
@@ -170,7 +189,7 @@ class History:
             "finished_at": time.time(),
         }
         self._written = now
-        with self._db:
+        with self._change():
             self._db.executemany(_USE, uses)
             self._suspects.acquit([group.key[1] for group in chosen.groups])
             places = ", ".join(f":{name}" for name in step)
@@ -178,7 +197,7 @@ class History:
 
     def filed(self, path: Path, step: int) -> None:
         """A file that is complete, and the last step that it is about."""
-        with self._db:
+        with self._change():
             row = [path.name, step, file_sha256(path)]
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", row)
 
@@ -189,7 +208,7 @@ class History:
     def damaged(self, what: str) -> None:
         """A checkpoint that was set aside."""
         print(f"warning: {what}", file=sys.stderr, flush=True)
-        with self._db:
+        with self._change():
             row = [time.time(), "set aside", what]
             self._db.execute("INSERT INTO incidents VALUES (?, ?, ?)", row)
 

@@ -23,6 +23,7 @@ from learner import fingerprint
 from learner.batch import Batch, Demonstrations
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.compiles import Compiles
+from learner.epoch import Epoch
 from learner.initial import initial_params
 from learner.ledger import Ledger
 from learner.pack import pack, shape_of
@@ -36,6 +37,7 @@ from learner.step import (
     grpo_optimizer,
     make_grpo_step,
     make_sft_step,
+    placed_like,
     sft_optimizer,
 )
 from learner.unsound import Skipped
@@ -49,9 +51,16 @@ class LearnerHost:
     """
 
     def __init__(
-        self, rank: int, world: int, config: RunConfig, checkpoints: Path, vocabulary: int
+        self,
+        rank: int,
+        world: int,
+        config: RunConfig,
+        checkpoints: Path,
+        vocabulary: int,
+        epoch: Epoch = Epoch(),  # noqa: B008  # it is frozen
     ):
-        self.rank, self.world, self.config, self.folder = rank, world, config, Path(checkpoints)
+        self.rank, self.world, self.config = rank, world, config
+        self.folder, self.epoch = Path(checkpoints), epoch
         self.model = build_model(config.model, vocabulary, config.learner.remat)
         self.trained = Trained(self.model, config.lora)
         self.state: TrainState  # from create_state on
@@ -98,6 +107,7 @@ class LearnerHost:
         self._sft_step = make_sft_step(self.model, self.config, sft, self.mesh)
         self._grpo_step = make_grpo_step(self.model, self.config, grpo, self.mesh)
         phase, step, ledger = self._restore(at) or self._begin()
+        self.epoch.begin(phase, step, self.rank)
         return {
             "phase": phase,
             "step": step,
@@ -205,12 +215,9 @@ class LearnerHost:
             if not step:  # stopped between the cold start and the first checkpoint
                 self.state = self._fresh_state("grpo")
                 return "grpo", 0, {}
-            if at is None:
-                step, ledger = self._newest("grpo", step)
-            else:
-                ledger = self._load("grpo", step)
-            self.version = step
-            return "grpo", step, ledger
+            read = self._newest("grpo", step) if at is None else (at, self._load("grpo", at))
+            self.version, ledger = read
+            return "grpo", self.version, ledger
         step = self._of("sft").latest_step()
         if step is None:
             return None
@@ -230,12 +237,7 @@ class LearnerHost:
         trees: dict[str, Any] = {"state": abstract}
         if phase == "grpo" and (earlier := self._earlier(step)):
             policy = jax.eval_shape(self._cast, abstract.params)
-            placed = jax.tree.map(
-                lambda x, like: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.sharding),
-                policy,
-                abstract.params,
-            )
-            trees["policies"] = [placed] * len(earlier)
+            trees["policies"] = [placed_like(policy, abstract.params)] * len(earlier)
         restored, record = self._of(phase).restore(step, trees)
         if fingerprint.of_trees(restored) != record["checksum"]:
             raise InputError(
@@ -285,7 +287,7 @@ class LearnerHost:
             section = self.config.checkpoint
             keep_best = section.keep_best if phase == "grpo" else 0
             self._checkpoints[phase] = Checkpoints(
-                self.folder / phase, section.keep_last, keep_best
+                self.folder / phase, section.keep_last, keep_best, self.epoch
             )
         return self._checkpoints[phase]
 

@@ -46,6 +46,13 @@ def abstract_state(trained: PolicyModel | Trained, optimizer, mesh: Mesh) -> Tra
     return jax.tree_util.tree_map_with_path(placed, state)
 
 
+def placed_like(shapes, like):
+    """An abstract tree with the shapes and dtypes of one and the placement of another."""
+    return jax.tree.map(
+        lambda x, y: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=y.sharding), shapes, like
+    )
+
+
 @cache
 def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransformation:
     """AdamW under a cosine schedule with linear warm-up, gradients clipped by their global norm."""

@@ -233,6 +233,7 @@ def test_a_terminated_run_goes_on_where_it_was(finished, tmp_path):
         for place in (finished[0], folder)
     ]
     assert shas[0] == shas[1]
+    assert sorted(path.name for path in (folder / "epochs").iterdir()) == ["1", "2"]
 
 
 @pytest.mark.ray

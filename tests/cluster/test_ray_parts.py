@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from cluster.learner_slice import LearnerSlice
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
 from cluster.workers import start_actor, start_workers
-from configs.errors import InputError
+from configs.errors import InputError, RunError
 from tests.learner.conftest import make_group, make_permit
 
 pytestmark = pytest.mark.ray
@@ -66,6 +67,12 @@ def test_weights_come_by_version(connection):
         store.fetch(0, 1.0)
     with pytest.raises(TimeoutError, match="version 7 was not published"):
         store.fetch(7, 0.1)
+    replaced = copy(store)
+    store.renew(2)
+    with pytest.raises(RunError, match="policy version 3 by the learner of epoch 0 is refused"):
+        replaced.publish(3, ray.put({"w": np.zeros(3)}))
+    publish(3)
+    np.testing.assert_array_equal(store.fetch(3, 1.0)["w"], [3, 3, 3])
 
 
 class Breaks:
