@@ -14,8 +14,9 @@ benchmarks/grpo.py.
 A table goes to stderr; the last line of stdout is one JSON object, written to --out too. Ratios of
 time and memory are ours to the peer's: below 1 means that Showwork needs less. "gemm_share" is of
 full rows at 35M parameters: operations that the update needs, per second, as a share of those of a
-dense float32 product in the same process. "update_cpu_s" is processor time, which other load on
-the machine disturbs less than "update_s". Turns beside which other processes used the machine are
+dense float32 product in the same process; what that update is made of (`benchmarks/parts.py`) is
+printed with the table. "update_cpu_s" is processor time, which other load on the machine disturbs
+less than "update_s". Turns beside which other processes used the machine are
 listed under "disturbed": their ratios of time are not to be quoted.
 """
 
@@ -55,7 +56,7 @@ def main() -> int:
         found, missing = prepare(PEERS, list(PEERS), args.skip_missing)
         results, full = run(args, found.get("trl"))
         result = verdict(results, full, missing) | {"settings": {"rounds": args.rounds}}
-        return result, table(results)
+        return result, table(results) + profile(full)
 
     return race.contest(play, args.out)
 
@@ -146,6 +147,18 @@ def table(results: dict) -> list[str]:
             cells = "".join(f"{summary[key]['median']:>12.{n}f}" for _, key, n in COLUMNS)
             lines.append(f"{size:<7}{name:<7}{cells}")
     return lines
+
+
+def profile(full: dict | None) -> list[str]:
+    """What the update of full rows is made of."""
+    if not full:
+        return []
+    account = full["rounds"][0]
+    update = account["update_s"]
+    rest = update - sum(account["parts"].values())
+    parts = account["parts"] | {"rest_s": rest}
+    lines = [f"\n35m, full rows: {update:.3f} s, gemm_share {account['gemm_share']:.3f}"]
+    return lines + [f"{n:<24}{s:>8.3f} s {s / update:>6.0%}" for n, s in parts.items()]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Contestant: one `LearnerHost.train_step` on a given batch, from arrays to new parameters.
 
 Run by `benchmarks/learner.py`. Also measures `gemm_share`: the floating-point operations that the
-update needs, per second, as a share of those of a dense float32 product in the same process.
+update needs, per second, as a share of those of a dense float32 product in the same process; with
+`--lengths full` what the update is made of, too (`benchmarks/parts.py`).
 """
 
 import os
@@ -17,13 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.parts import update_parts
 from benchmarks.peers.given import Given, given, update_arguments
 from benchmarks.peers.work import WORK, reserve_stdout, update_account
 from configs.schema import RunConfig
 from learner.batch import Batch, pad, token_weights
 from learner.grpo import group_advantages
 from learner.host import LearnerHost
+from learner.pack import pack, shape_of
 from learner.policy.model import PolicyModel
+from learner.step import grpo_optimizer
 
 PRODUCT = 2048  # rows and columns of the dense product
 
@@ -159,7 +163,16 @@ def main() -> None:
             "gemm_gflops": round(rate / 1e9, 1),
             "gemm_share": round(needed / account["update_s"] / rate, 3),
         }
+        | ({"parts": parts(host, batch)} if args.lengths == "full" else {})
     )
+
+
+def parts(host: LearnerHost, batch: Batch) -> dict[str, float]:
+    shape = shape_of(host.config, host.model, parts=1)
+    optimizer = grpo_optimizer(host.config.learner, host.config.loop.steps)
+    count = int(pack(batch, shape).count)
+    found = update_parts(host.model, optimizer, host.state, shape, count)
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 if __name__ == "__main__":

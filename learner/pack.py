@@ -63,12 +63,12 @@ def row_length(prompt: int, completion: int, siblings: int, reading: float) -> i
     A longer row repeats a prompt less often; a shorter one spends less on attention, which looks
     at every pair of its slots. `reading`: how many slots cost as much to attend to as all else
     that is done for a token. Repeating costs prompt / length of the work, attention length /
-    reading; their sum is least at the square root of prompt x reading.
+    reading; their sum is least at the square root of prompt x reading. Of the lengths that hold a
+    prompt and a whole number of the longest completions, the nearest to it is taken.
     """
-    best = math.sqrt(prompt * reading)
-    longest = prompt - 1 + siblings * completion
-    wanted = min(max(best, prompt - 1 + completion), longest)
-    return _MULTIPLE * math.ceil(wanted / _MULTIPLE)
+    wanted = round((math.sqrt(prompt * reading) - (prompt - 1)) / completion)
+    held = min(max(wanted, 1), siblings)
+    return _MULTIPLE * math.ceil((prompt - 1 + held * completion) / _MULTIPLE)
 
 
 def packed_shape(length: int, completions: int, parts: int, tokens: int) -> PackedShape:
@@ -86,8 +86,8 @@ def shape_of(config: RunConfig, model: PolicyModel, parts: int) -> PackedShape:
     sizes = {name: x.size for name, x in model.abstract_params().items()}
     layers = sum(size for name, size in sizes.items() if name.startswith("layers."))
     # products with the parameters cost 2 operations each, a pair of slots 4 for each head's width;
-    # soft-cap, softmax and masks make a pair three times as dear (measured on a CPU)
-    reading = 2 * layers / (12 * found.layers * found.heads * found.head_dim)
+    # soft-cap, softmax and masks make a pair twice as dear (measured on a CPU)
+    reading = 2 * layers / (8 * found.layers * found.heads * found.head_dim)
     completion = rollout.max_new_tokens
     length = row_length(rollout.max_prompt_tokens, completion, rollout.group_size, reading)
     completions = config.trained_groups * rollout.group_size

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from optax import contrib
 
 from configs.schema import LearnerSection, RunConfig, SftSection
+from learner.adamw import AdamW
 from learner.batch import Demonstrations
 from learner.grpo import LossSums, Objective, grpo_loss
 from learner.pack import Packed
@@ -54,7 +55,7 @@ def placed_like(shapes, like):
 
 
 @cache
-def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransformation:
+def grpo_optimizer(section: LearnerSection, steps: int) -> AdamW:
     """AdamW under a cosine schedule with linear warm-up, gradients clipped by their global norm."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0 if section.warmup_steps else section.learning_rate,
@@ -63,10 +64,8 @@ def grpo_optimizer(section: LearnerSection, steps: int) -> optax.GradientTransfo
         max(steps, section.warmup_steps + 1),
         section.final_learning_rate,
     )
-    return optax.chain(
-        optax.clip_by_global_norm(section.max_grad_norm),
-        optax.adamw(schedule, section.adam_b1, section.adam_b2, weight_decay=section.weight_decay),
-    )
+    decay, norm = section.weight_decay, section.max_grad_norm
+    return AdamW(schedule, section.adam_b1, section.adam_b2, decay, norm)
 
 
 @cache
@@ -178,11 +177,10 @@ def make_grpo_step(
 
         grads, (sums, entropy) = _accumulate(gradient_of, batch.count)
         # one norm that is not finite would spread to all parameters by the clipping
-        sound = jnp.stack([jnp.isfinite(jnp.sum(g * g)) for _, g in sorted(grads.items())])
-        sound &= jnp.isfinite(sums.loss)
-        updated = _apply(optimizer, state, grads)
-        state = jax.tree.map(lambda new, old: jnp.where(sound.all(), new, old), updated, state)
-        metrics = _means(sums, entropy, batch) | {"grad_norm": optax.global_norm(grads)}
+        squares = jnp.stack([jnp.sum(g * g) for _, g in sorted(grads.items())])
+        sound, norm = jnp.isfinite(squares) & jnp.isfinite(sums.loss), jnp.sqrt(jnp.sum(squares))
+        state = TrainState(*optimizer.step(*state, grads, norm, sound.all()))
+        metrics = _means(sums, entropy, batch) | {"grad_norm": norm}
         return state, metrics | {"sound": sound, "fill": _fill(batch)}
 
     return jax.jit(step, donate_argnums=0)

@@ -7,7 +7,7 @@ than the published models, or not at all, and that are therefore done outside of
 - rotary angles are those of the architecture (Tunix's Llama3 has 1e6 as its only base, and none of
   them scales as Llama 3.1 does), computed once for all layers of a kind,
 - the einsums of attention can run through `matmul.py`, whose gradients are fast on a CPU, and
-  Gemma2's attention without a cache through `attention.py`,
+  Gemma2's attention without a cache through `attention.py`, its norms through `norm.py`,
 - a low-rank change can be added to the products of a layer (`lora.py`).
 """
 
@@ -27,6 +27,7 @@ from tunix.models.qwen3 import model as qwen3
 from learner.policy.architecture import Architecture
 from learner.policy.attention import attend
 from learner.policy.matmul import einsum_product, linear_product
+from learner.policy.norm import rms_norm
 
 Angles = tuple[jax.Array, jax.Array]  # sin and cos [B, T, head_dim / 2] float32
 
@@ -228,6 +229,10 @@ def _attention(self: Any, x, segment_pos, cache, attn_mask):
     return None, self.attn_vec_einsum(read)
 
 
+def _norm(self: Any, x: jax.Array) -> jax.Array:
+    return rms_norm(x, self.scale.get_value())
+
+
 def _rotate(inputs_BTNH: jax.Array, angles: Angles, **_: Any) -> jax.Array:
     """In the place of Tunix's `apply_rope`, which computes angles from positions."""
     sin, cos = (part[..., None, :] for part in angles)
@@ -245,6 +250,7 @@ def _rotate_by(inputs_BTNH: jax.Array, sin: jax.Array, cos: jax.Array) -> jax.Ar
 for _einsum in _EINSUMS:
     _einsum.__call__ = _einsum_call  # pyrefly: ignore
 gemma.Attention.block = _attention  # pyrefly: ignore
+gemma.RMSNorm.__call__ = _norm  # pyrefly: ignore
 for _library in (gemma3, llama3, qwen3):
     _library.apply_rope = _rotate  # pyrefly: ignore
 qwen2.apply_rotary_embedding = _rotate_by  # pyrefly: ignore

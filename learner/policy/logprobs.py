@@ -166,7 +166,9 @@ def _values(scores_RWV, targets_RW) -> tuple[jax.Array, jax.Array, jax.Array]:
     total_RW = jax.nn.logsumexp(scores_RWV, axis=-1)
     # a sum over a mask, not a gather, which needs all of the vocabulary in one place
     chosen_RW = jnp.sum(jnp.where(_is(targets_RW, scores_RWV), scores_RWV, 0.0), axis=-1)
-    mean_score_RW = jnp.sum(jnp.exp(scores_RWV - total_RW[..., None]) * scores_RWV, axis=-1)
+    # a product of vectors: XLA:CPU sums products of two large arrays thirty times slower
+    probs_RWV = jnp.exp(scores_RWV - total_RW[..., None])
+    mean_score_RW = jnp.einsum("rwv,rwv->rw", probs_RWV, scores_RWV)
     return chosen_RW - total_RW, total_RW - mean_score_RW, total_RW
 
 

@@ -76,7 +76,8 @@ def test_the_worst_lengths_fit():
 
 
 def test_row_lengths():
-    assert row_length(prompt=25, completion=16, siblings=8, reading=256) == 80  # sqrt(25 x 256)
+    # sqrt(25 x 256) = 80 slots: 3.5 completions and 24 of a prompt, so 88, which 96 hold
+    assert row_length(prompt=25, completion=16, siblings=8, reading=256) == 96
     assert row_length(prompt=25, completion=100, siblings=8, reading=256) == 128  # one completion
     assert row_length(prompt=25, completion=4, siblings=2, reading=10_000) == 32  # all of a group
 

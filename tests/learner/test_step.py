@@ -119,8 +119,11 @@ def test_four_devices_do_not_change_the_step(params, config, plain, fsdp, tp, re
 
 
 def test_packed_is_unpacked(model, params, config, plain):
-    """The same three steps without any packing: a row for each completion, one product for all."""
-    batch, optimizer = batch_of(config), grpo_optimizer(config.learner, 100)
+    """The same three steps without any packing: a row for each completion, one product for all,
+    and by optax's AdamW."""
+    batch, ours = batch_of(config), grpo_optimizer(config.learner, 100)
+    adamw = optax.adamw(ours.schedule, ours.b1, ours.b2, weight_decay=ours.weight_decay)
+    optimizer = optax.chain(optax.clip_by_global_norm(ours.max_norm), adamw)
     reference = jax.tree.map(lambda x: x * 1.02, params)
     rows_B1 = np.arange(1, len(batch.completions) + 1)[:, None]
     objective = Objective(kl_coefficient=config.grpo.kl_coefficient)
