@@ -4,9 +4,9 @@
 
 Trains the demo for so long and looks at the driver and at each actor. The first quarter is warm-up:
 programs are compiled and buffers find their size. Of the rest it compares the first and the last
-third. Prints one JSON object: by process, MiB of memory (proportional set size: shared pages count
-once), open files and threads, early and late, and what a straight line through the memory gains in
-an hour.
+third. Prints one JSON object: by process, MiB of memory of its own (resident and anonymous: what
+it has in common with others changes with them), open files and threads, early and late, and what a
+straight line through the memory gains in an hour. Linux only.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def watch(pid: int, every_s: float) -> dict[str, list[Sample]]:
             if driver.status() == psutil.STATUS_ZOMBIE:
                 break
             for name, process in [("driver", driver), *_actors(driver)]:
-                with suppress(psutil.Error):
-                    memory = process.memory_full_info().pss / 2**20
+                with suppress(psutil.Error, OSError):
+                    memory = _own_mib(process.pid)
                     counts = process.num_fds(), process.num_threads()
                     samples[name].append((time.monotonic() - began, memory, *counts))
         time.sleep(every_s)
@@ -70,6 +70,11 @@ def report(samples: dict[str, list[Sample]], minutes: float) -> dict:
         "processes": {name: _level(np.array(rows)) for name, rows in samples.items() if rows[9:]},
         "environment": environment(),
     }
+
+
+def _own_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def _actors(driver: psutil.Process) -> list[tuple[str, psutil.Process]]:
