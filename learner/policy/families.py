@@ -26,7 +26,7 @@ from tunix.models.qwen3 import model as qwen3
 
 from learner.policy.architecture import Architecture
 from learner.policy.attention import attend
-from learner.policy.matmul import einsum_product, linear_product
+from learner.policy.matmul import einsum_product, linear_product, matmul
 from learner.policy.norm import rms_norm
 
 Angles = tuple[jax.Array, jax.Array]  # sin and cos [B, T, head_dim / 2] float32
@@ -105,7 +105,10 @@ def projection(module: Any) -> jax.Array:
 
 def project(module: Any, hidden: jax.Array, weight_DV: jax.Array) -> jax.Array:
     """[..., D] -> [..., V] float32, after the final soft-cap where the family has one."""
-    values = jnp.dot(hidden, weight_DV, preferred_element_type=jnp.float32)
+    if hasattr(module, _FLAT) and hidden.dtype == jnp.float32:
+        values = matmul(hidden, weight_DV)
+    else:
+        values = jnp.dot(hidden, weight_DV, preferred_element_type=jnp.float32)
     cap = getattr(module, "final_logits_softcap", None)
     return values if cap is None else jnp.tanh(values / cap) * cap
 
@@ -194,6 +197,7 @@ _EINSUMS = (gemma.Einsum, gemma3.Einsum, llama3.Einsum, qwen2.Einsum, qwen3.Eins
 
 
 def _use_flat_products(module: Any) -> None:
+    setattr(module, _FLAT, True)  # of the projection
     for layer in module.layers:
         for linear in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
             linear.dot_general = linear_product
