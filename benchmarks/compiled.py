@@ -63,7 +63,7 @@ def programs(config, vocabulary: int) -> dict[str, Callable]:
 
     return {
         "decode": lambda: rollout().decodes[-1],
-        "prefill": lambda: rollout().prefills[shape.prompt],
+        "prefill": lambda: rollout().prefills[shape.prompt_lengths[-1]],
         "train_step": lambda: lower_step(config, vocabulary)[0],
     }
 

@@ -36,14 +36,18 @@ from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 
-SLOTS, RAGGED_SLOTS, CHUNK = 64, 16, 16
+SLOTS, CHUNK = 64, 16
+RAGGED_SLOTS = {"demo": 16, "35m": 32}
 NOBODY = Question("", "", "", "", "", "")
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def slots_of(work: Work) -> int:
-    """The longest completions of ragged work are the last: fewer slots stand empty beside them."""
-    return RAGGED_SLOTS if work.mode.shortest < work.mode.longest else SLOTS
+def slots_of(size: str, work: Work) -> int:
+    """The longest completions of ragged work are the last: fewer slots stand empty beside them.
+
+    But the more weights there are to read for a step, the more tokens it should draw.
+    """
+    return RAGGED_SLOTS[size] if work.mode.shortest < work.mode.longest else SLOTS
 
 
 def make_engine(size: str, work: Work, weights, slots: int) -> Engine:
@@ -100,7 +104,7 @@ def generate(engine: Engine, work: Work, groups) -> dict:
 def serve(size: str, work: Work, folder, groups, ready, results) -> None:
     """A process: compile, generate a little, wait for the others, then work."""
     compiled = CompileClock()
-    engine = make_engine(size, work, read_weights(folder), slots_of(work))
+    engine = make_engine(size, work, read_weights(folder), slots_of(size, work))
     warm: queue.Queue = queue.Queue()
     for group in range(max(1, min(len(work.prompts), 3))):
         warm.put(group)
@@ -136,7 +140,7 @@ def measure(size: str, work: Work, folder) -> dict:
         seconds,
         first,
         dead / max(1, steps),
-        slots=slots_of(work),
+        slots=slots_of(size, work),
         processes=processes,
         programs_compiled=sum(part["programs"] for part in parts),
         recompiled=sum(part["recompiled"] for part in parts),

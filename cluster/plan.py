@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from cluster.doctor.check_file import check_file
 from cluster.doctor.files import ClusterFile, read_cluster_file
 from cluster.doctor.gcp import is_tpu, slice_shape
@@ -16,6 +18,7 @@ from configs.schema import RunConfig
 
 if TYPE_CHECKING:
     from learner.policy.model import PolicyModel
+    from learner.policy.room import Room
 
 _GIB = 2**30
 # memory of one chip in GiB, by the generation in the name of its slice (Google's TPU documentation)
@@ -45,6 +48,7 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     """Print roles, mesh, memory and wire. 1: it would not fit into the devices."""
     from learner.budget import budget_of, work_lines
     from learner.footprint import footprint
+    from learner.policy.room import room_of
     from learner.policy.sharding import mesh_shape
 
     planned = plan_file(file, hosts, config) if file else plan_local(hosts, config)
@@ -68,7 +72,10 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     lines.append(
         f"per sync    {_size(found.sync)} from learner 0 to each of {samplers} other host(s)"
     )
-    lines += work_lines(budget_of(model, config, planned.devices), config)
+    needs = budget_of(model, config, planned.devices)
+    weights = sum(needs.rollout_bytes.values()) - needs.rollout_bytes["cache"]
+    lines.append(sampler_line(config, room_of(model, config.rollout), weights, planned.chip))
+    lines += work_lines(needs, config)
     print("\n".join(lines))
     limit = _CHIP_GIB.get(planned.chip, math.inf) * _GIB
     if found.device > limit:
@@ -78,6 +85,22 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
         )
         return 1
     return 0
+
+
+def sampler_line(config: RunConfig, room: "Room", weights: int, chip: str) -> str:
+    """What a rollout actor takes, and how many slots its memory has room for beside the weights:
+    that of a chip, or what is free on this machine, shared by all actors."""
+    section = config.rollout
+    if chip in _CHIP_GIB:
+        memory, where = _CHIP_GIB[chip] * _GIB, f"a {chip} chip"
+    else:
+        free = psutil.virtual_memory().available
+        memory, where = free // section.actors, "what is free on this machine"
+    return (
+        f"per sampler {_size(weights)} of weights, {_size(room.cache + room.reading)} of cache for "
+        f"rollout.slots = {section.slots}; {where} has room for "
+        f"{room.slots(memory - weights, section.group_size)}"
+    )
 
 
 def built_model(config: RunConfig) -> "PolicyModel":

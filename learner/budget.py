@@ -16,6 +16,7 @@ from configs.schema import RunConfig
 from learner.footprint import footprint
 from learner.policy.architecture import Architecture
 from learner.policy.model import PolicyModel, build_model
+from learner.policy.room import room_of
 from learner.policy.sharding import mesh_shape
 
 EFFICIENCY = 0.4  # of the peak: what well-tuned training of a few billion parameters reaches
@@ -69,7 +70,7 @@ def budget_of(model: PolicyModel, config: RunConfig, devices: int) -> Budget:
         mesh=(mesh["data"], mesh["fsdp"], mesh["tp"]),
         parameters=parameters,
         learner_bytes=_learner_bytes(model, config, mesh),
-        rollout_bytes={"weights": weights, "cache": _cache_bytes(model.architecture, config)}
+        rollout_bytes={"weights": weights, "cache": room_of(model, config.rollout).cache}
         | ({"base of the adapter": weights} if config.lora.rank else {}),
         learner_flops=_train_flops(model.architecture, parameters, config, rows),
         rollout_flops=_sample_flops(model.architecture, parameters, config, sampled),
@@ -179,13 +180,6 @@ def _activation_bytes(found: Architecture, config: RunConfig, tp: int) -> int:
         "decoder": item * found.width * found.layers + layer,
     }
     return int(tokens * kept[config.learner.remat])
-
-
-def _cache_bytes(found: Architecture, config: RunConfig) -> int:
-    section = config.rollout
-    length = section.max_prompt_tokens + section.max_new_tokens
-    token = 2 * found.layers * found.kv_heads * found.head_dim * _item(config)
-    return section.slots * length * token
 
 
 def _forward_flops(found: Architecture, parameters: int, tokens: float, keys: float) -> float:

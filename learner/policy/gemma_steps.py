@@ -84,6 +84,36 @@ class GemmaSteps:
             x_MD = finish_layer(layer, x_MD, read.reshape(count * length, -1))
         return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v)
 
+    def prefill_piece(
+        self, w: Weights, cache: Cache, tokens_L: jax.Array, row: jax.Array, first: jax.Array
+    ) -> Cache:
+        """Write keys and values of the L tokens of a prompt from position `first` on into a row,
+        which holds those of the tokens before."""
+        found = self.model.architecture
+        length, heads, size = len(tokens_L), found.kv_heads, found.head_dim
+        positions_L = first + jnp.arange(length)
+        distance_LP = positions_L[:, None] - jnp.arange(self.shape.places)
+        x_LD = embed(w, tokens_L)
+        prompt_k, prompt_v = list(cache.prompt_k), list(cache.prompt_v)
+        for number, layer in enumerate(w["layers"]):
+            q, k, v = project(found, layer, x_LD, positions_L)
+            prompt_k[number] = jax.lax.dynamic_update_slice(
+                prompt_k[number], k.transpose(1, 2, 0)[None], (row, 0, 0, first)
+            )
+            prompt_v[number] = jax.lax.dynamic_update_slice(
+                prompt_v[number], v.swapaxes(0, 1)[None], (row, 0, first, 0)
+            )
+            if number == found.layers - 1:
+                break
+            q = q.transpose(1, 2, 0, 3)
+            mask_LP = (distance_LP >= 0) & (distance_LP < self._window(number))
+            mask_MP = jnp.tile(mask_LP, (q.shape[1], 1))
+            keys, values = prompt_k[number][row], prompt_v[number][row]
+            sums, totals = attend(q.reshape(heads, -1, size), keys, values, mask_MP)
+            read = (sums / totals[..., None]).reshape(q.shape).transpose(2, 0, 1, 3)
+            x_LD = finish_layer(layer, x_LD, read.reshape(length, -1))
+        return cache._replace(prompt_k=prompt_k, prompt_v=prompt_v)
+
     def decode(
         self, everything: bool, w: Weights, cache: Cache, state: Slots, reading: Reading
     ) -> tuple[Cache, jax.Array]:
@@ -109,7 +139,7 @@ class GemmaSteps:
     def _window(self, layer: int) -> int:
         """Tokens that a layer sees, itself included."""
         window = self.model.architecture.windows[layer]
-        return window or self.shape.prompt + self.shape.blocks * self.shape.block
+        return window or self.shape.places + self.shape.blocks * self.shape.block
 
     def _pick(self, cache: Cache, reading: Reading) -> Cache:
         """The cache without what the chunk does not read."""
@@ -176,7 +206,7 @@ class GemmaSteps:
         rows, seats = reading.slots.shape
         _, heads, queries, size = q.shape
         seated = q[reading.slots].transpose(0, 2, 1, 3, 4).reshape(rows, heads, -1, size)
-        place_P = jnp.arange(shape.prompt)
+        place_P = jnp.arange(shape.places)
         start = jnp.asarray(given.state.start)[reading.slots][..., None]
         position = positions_S[reading.slots][..., None]
         window = self._window(layer)
@@ -217,8 +247,8 @@ def empty_cache(model: PolicyModel, shape: Shape) -> Cache:
     heads, size = found.kv_heads, found.head_dim
     blocks = shape.slots * shape.blocks
     sizes = (
-        (shape.rows, heads, size, shape.prompt),
-        (shape.rows, heads, shape.prompt, size),
+        (shape.rows, heads, size, shape.places),
+        (shape.rows, heads, shape.places, size),
         (blocks, heads, size, shape.block),
         (blocks, heads, shape.block, size),
     )

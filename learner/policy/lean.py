@@ -42,6 +42,8 @@ class LeanDecoder:
             self._cache = self._programs.prefills[length](
                 self._weights, self._cache, tokens, targets
             )
+        for piece in self._shape.pieces(prompts, rows):
+            self._cache = self._programs.piece(self._weights, self._cache, *piece)
 
     def decode(self, state: Slots) -> jax.Array:
         """Sample a chunk in every live slot; see `sample_chunk`."""
@@ -64,6 +66,7 @@ def _finite(array: jax.Array) -> jax.Array:
 class Programs(NamedTuple):
     fuse: Any
     prefills: dict[int, Any]  # by the length of prompts
+    piece: Any  # of a longer one; None: there is none
     decodes: list[Any]  # by level
 
 
@@ -74,6 +77,7 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Progr
     return Programs(
         programs.fuse.compile(),
         {length: prefill.compile() for length, prefill in programs.prefills.items()},
+        programs.piece and programs.piece.compile(),
         [decode.compile() for decode in programs.decodes],
     )
 
@@ -97,6 +101,9 @@ def lowered(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Program
             )
             for length in shape.prompt_lengths
         },
+        jax.jit(steps.prefill_piece, donate_argnums=1).lower(weights, kept, *shape.empty_piece())
+        if shape.places > shape.piece
+        else None,
         [
             jax.jit(partial(steps.decode, level == last), donate_argnums=1).lower(
                 weights, kept, state, shape.reading(state, level)

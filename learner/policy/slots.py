@@ -20,6 +20,7 @@ _BLOCK = 64  # tokens, about
 _LEVELS = 4  # sizes of what a chunk reads; each is a program
 _SHORTEST = 32  # tokens of the shortest prefill
 NOT_GIVEN = -1
+_PIECE = 1024  # tokens of a longer prompt that are read at a time
 _PREFILL_TOKENS = 256  # of a batch of short prompts, about: products of that size run at full speed
 
 
@@ -98,6 +99,7 @@ class Shape:
     prompt: int
     new: int
     chunk: int
+    piece: int
     restrained: bool = False  # tokens are drawn, or written, as `messages.Restraint` says
 
     def kind(self, alone: bool, restrained: bool) -> "Shape":
@@ -132,9 +134,17 @@ class Shape:
         ]
 
     @property
+    def places(self) -> int:
+        """Of a prompt in the cache: those that are read in pieces fill whole ones."""
+        return (
+            self.prompt if self.prompt <= self.piece else -(-self.prompt // self.piece) * self.piece
+        )
+
+    @property
     def prompt_lengths(self) -> list[int]:
-        """Padded lengths at which prompts are read, ascending. A prompt's own length decides."""
-        lengths = [self.prompt]
+        """Padded lengths at which prompts of up to a piece are read at once, ascending. A prompt's
+        own length decides."""
+        lengths = [min(self.prompt, self.piece)]
         while lengths[0] // 2 >= _SHORTEST and len(lengths) < 3:
             lengths.insert(0, -(-lengths[0] // 2))
         return lengths
@@ -153,6 +163,8 @@ class Shape:
         """
         by_length: dict[int, list[int]] = {}
         for number, prompt in enumerate(prompts):
+            if len(prompt) > self.piece:
+                continue
             length = next(n for n in self.prompt_lengths if n >= len(prompt))
             by_length.setdefault(length, []).append(number)
         for length, members in by_length.items():
@@ -163,6 +175,20 @@ class Shape:
                     tokens[place, : len(prompts[number])] = prompts[number]
                     targets[place] = rows[number]
                 yield length, tokens, targets
+
+    def pieces(
+        self, prompts: Sequence[np.ndarray], rows: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.int32, np.int32]]:
+        """(tokens [piece], row, position of the first) of what is read of longer prompts."""
+        for prompt, row in zip(prompts, rows, strict=True):
+            for start in range(0, len(prompt) if len(prompt) > self.piece else 0, self.piece):
+                part = prompt[start : start + self.piece]
+                tokens = np.zeros(self.piece, np.int32)
+                tokens[: len(part)] = part
+                yield tokens, np.int32(row), np.int32(start)
+
+    def empty_piece(self) -> tuple[np.ndarray, np.int32, np.int32]:
+        return np.zeros(self.piece, np.int32), np.int32(0), np.int32(0)
 
     def level_for(self, state: Slots) -> int:
         """The number of the smallest level that holds what the live slots read."""
@@ -218,4 +244,5 @@ def shape_of(section: RolloutSection) -> Shape:
         prompt=section.max_prompt_tokens,
         new=section.max_new_tokens,
         chunk=section.chunk,
+        piece=_PIECE,
     )

@@ -42,7 +42,7 @@ class VmappedDecoder:
         self._shape = shape
         self._programs = _compiled(self._model, shape, self._stops)
         self._prompts = self._cache = None  # there may not be room for both
-        self._prompts, self._cache = _empty_caches(self._model, shape)
+        self._prompts, self._cache = empty_caches(self._model, shape)
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
@@ -53,6 +53,8 @@ class VmappedDecoder:
         for length, tokens, targets in self._shape.batches(prompts, rows):
             fill = self._programs.prefills[length]
             self._prompts = fill(self._params, self._prompts, tokens, targets)
+        for piece in self._shape.pieces(prompts, rows):
+            self._prompts = self._programs.piece(self._params, self._prompts, *piece)
 
     def decode(self, state: Slots) -> jax.Array:
         """Sample a chunk in every live slot; see `sample_chunk`."""
@@ -71,6 +73,7 @@ def _finite(array: jax.Array) -> jax.Array:
 
 class _Programs(NamedTuple):
     prefills: dict[int, Any]  # by the length of prompts
+    piece: Any  # of a longer one; None: there is none
     decode: Any
 
 
@@ -81,7 +84,7 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
         name: jax.ShapeDtypeStruct(value.shape, model.compute_dtype)
         for name, value in model.abstract_params().items()
     }
-    prompts, completions = jax.eval_shape(partial(_empty_caches, model, shape))
+    prompts, completions = jax.eval_shape(partial(empty_caches, model, shape))
     chunk = partial(decode_chunk, partial(sample_chunk, shape=shape, stops=stops), model)
     return _Programs(
         {
@@ -90,17 +93,22 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
             .compile()
             for length in shape.prompt_lengths
         },
+        jax.jit(partial(prefill_piece, model), donate_argnums=1)
+        .lower(params, prompts, *shape.empty_piece())
+        .compile()
+        if shape.places > shape.piece
+        else None,
         jax.jit(chunk, donate_argnums=2)
         .lower(params, prompts, completions, Slots.empty(shape.slots, shape.chunk))
         .compile(),
     )
 
 
-def _empty_caches(model: PolicyModel, shape: Shape) -> tuple[Cache, Cache]:
+def empty_caches(model: PolicyModel, shape: Shape) -> tuple[Cache, Cache]:
     """Of prompts, and of slots: a prompt and its completion."""
     return (
-        empty_cache(model, shape.rows, shape.prompt),
-        empty_cache(model, shape.slots, shape.prompt + shape.new),
+        empty_cache(model, shape.rows, shape.places),
+        empty_cache(model, shape.slots, shape.places + shape.new),
     )
 
 
@@ -116,6 +124,27 @@ def prefill(model: PolicyModel, params: Params, prompts: Cache, tokens_NP, rows_
             part: layer[part].at[rows_N, :length].set(filled[name][part], mode="drop")
             for part in ("k", "v")
         }
+        for name, layer in prompts.items()
+    }
+
+
+def prefill_piece(
+    model: PolicyModel, params: Params, prompts: Cache, tokens_L, row, first
+) -> Cache:
+    """Write keys and values of the L tokens of a prompt from position `first` on into a row, which
+    holds those of the tokens before."""
+    held = {
+        name: {part: layer[part][row][None] for part in ("k", "v")} | {"end_index": first[None]}
+        for name, layer in prompts.items()
+    }
+    length = next(iter(held.values()))["k"].shape[1]
+    positions_L = first + jnp.arange(len(tokens_L))
+    mask_LP = jnp.arange(length) <= positions_L[:, None]
+    _, filled = hidden_states(
+        model.bind(params), tokens_L[None], positions_L[None], mask_LP[None], held
+    )
+    return {
+        name: {part: layer[part].at[row].set(filled[name][part][0]) for part in ("k", "v")}
         for name, layer in prompts.items()
     }
 

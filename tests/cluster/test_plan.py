@@ -74,4 +74,6 @@ def test_a_model_that_does_not_fit_is_said(capsys):
     assert launch.main([*arguments, "learner.fsdp=1", "learner.tp=1", "learner.remat=block"]) == 1
     out = capsys.readouterr().out
     assert "2,614,341,888 parameters" in out and "does not fit: a v5litepod chip has 16 GiB" in out
+    # 16 GiB without 4.87 of weights, over groups of 4 slots of 3,200 tokens of 106,496 bytes
+    assert "rollout.slots = 16; a v5litepod chip has room for 140" in out
     assert launch.main([*arguments, "learner.fsdp=3"]) == 2

@@ -10,6 +10,7 @@ from configs.load import load
 from learner.budget import DEVICES, budget, budget_lines, model_of, sharding_lines, step_seconds
 from learner.policy.logprobs import completion_logprobs
 from learner.policy.model import build_model
+from learner.policy.room import room_of
 from tests.learner.conftest import VOCABULARY, make_config
 from tests.test_launch import ROOT
 
@@ -23,13 +24,23 @@ def test_gemma2_2b_on_eight_devices():
     # 2.61 billion parameters of 4 bytes over 8 devices; norms are split by two only
     assert found.learner_bytes["parameters"] == pytest.approx(4 * 2_614_341_888 / 8, rel=1e-3)
     assert found.learner_bytes["moments"] == 2 * found.learner_bytes["parameters"]
-    # facts of the model: 106,496 bytes of keys and values a token in bfloat16
-    assert found.rollout_bytes["cache"] == 16 * 512 * 106_496
+    # facts of the model: 106,496 bytes of keys and values a token in bfloat16; 8 prompts of 128
+    # tokens, two for each group in the slots, and 16 slots of 6 blocks of 64
+    assert found.rollout_bytes["cache"] == (8 * 128 + 16 * 6 * 64) * 106_496
     assert found.rollout_bytes["weights"] == 2 * 2_614_341_888
     times = step_seconds(found, GEMMA, DEVICES["v5e"])
     # 384 decode steps that each read 5.2 GB of weights at 819 GB/s
     assert 384 * 5.23 / 819 < times["rollout"] < 2 * 384 * 5.23 / 819
     assert any("it fits into 16 GB" in line for line in budget_lines(GEMMA, 8, 256_000))
+
+
+def test_slots_that_a_memory_has_room_for():
+    """Of a group of 4: 2 prompts and 24 blocks; a chunk reads copies of up to 2 and 18 of them."""
+    room = room_of(model_of(GEMMA, 256_000), GEMMA.rollout)
+    assert room.reading == (6 * 128 + 72 * 64) * 106_496
+    assert room.group == (4 * 128 + 42 * 64) * 106_496
+    assert room.slots(3.5 * room.group, 4) == 12
+    assert room.slots(-1, 4) == 0
 
 
 def test_a_mesh_that_does_not_divide_is_refused():

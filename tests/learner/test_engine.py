@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from learner.batch import pad
+from learner.policy import gemma_layers, slots
 from learner.policy.draw import draw
 from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
@@ -62,9 +63,10 @@ def test_logprobs_equal_the_forward_pass(engine, model, params):
         assert_equal_to_forward(run(engine, permits).values(), model, params, temperature)
 
 
-def test_long_completions_under_short_windows():
-    """Several blocks a slot, windows of 5: equal to the forward pass, and not a bit depends on how
-    many blocks and prompts a chunk reads."""
+def test_long_completions_under_short_windows(monkeypatch):
+    """Several blocks a slot, windows of 5, weights laid out as large ones are: equal to the forward
+    pass, and not a bit depends on how many blocks and prompts a chunk reads."""
+    monkeypatch.setattr(gemma_layers, "_LARGE", 1)
     config = make_config(
         model={"sliding_window": 5},
         rollout={"group_size": 2, "max_reasoning_tokens": 96, "slots": 4, "chunk": 16},
@@ -78,6 +80,22 @@ def test_long_completions_under_short_windows():
     assert_equal_to_forward(together.values(), model, params)
     assert engine.shape.levels == [(1, 2), (2, 4), (3, 6), (4, 8)]
     assert_same_bits(together[4], run(engine, [permits[4]])[4])
+
+
+def test_long_prompts_are_read_in_pieces(monkeypatch):
+    """Of 3 tokens, under windows of 5; short ones among them are read at once."""
+    monkeypatch.setattr(slots, "_PIECE", 3)
+    config = make_config(model={"sliding_window": 5})
+    model = build_model(config.model, VOCABULARY)
+    params = jax.jit(model.init)(0)
+    engine = Engine(model, config.rollout, Endings((EOS,)), seed=3)
+    engine.load(params)
+    assert engine.shape.places == 9 and engine.shape.prompt_lengths == [3]
+    permits = [make_permit(i, p) for i, p in enumerate(prompts(6))]
+    assert {len(permit.tokens) > 3 for permit in permits} == {True, False}
+    together = run(engine, permits)
+    assert_equal_to_forward(together.values(), model, params)
+    assert_same_bits(together[3], run(engine, permits[3:4])[3])
 
 
 def assert_same_bits(one, other):
