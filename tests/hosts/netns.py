@@ -103,6 +103,15 @@ class Hosts:
     def heal(self, number: int) -> None:
         run("ip", "-n", self.hub, "link", "set", f"v{number}", "up")
 
+    def processes(self, number: int, name: str) -> list[int]:
+        """Ids, as seen from here, of a host's processes whose command line begins so."""
+        found = []
+        for process in map(int, run("ip", "netns", "pids", self.name(number)).split()):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{process}/cmdline").read_bytes().startswith(name.encode()):
+                    found.append(process)
+        return found
+
     def power_off(self, number: int) -> None:
         process, init = self._inits.pop(number)
         with contextlib.suppress(ProcessLookupError):
@@ -116,7 +125,7 @@ class Hosts:
         inside = ["nsenter", "-t", str(self._inits[number][1]), "-n", "-m", "-u", "-p"]
         return subprocess.Popen(
             [*inside, f"--wd={self.home}", "--", *map(str, command)],
-            env=self._environment(),
+            env=self.environment() | (environment or {}),
             **more,
         )
 
@@ -124,7 +133,7 @@ class Hosts:
         """A program on the bridge: a machine of the network that is no host of the cluster."""
         inside = ["ip", "netns", "exec", self.hub]
         return subprocess.run(
-            [*inside, *map(str, command)], env=self._environment(), capture_output=True, text=True
+            [*inside, *map(str, command)], env=self.environment(), capture_output=True, text=True
         )
 
     def command_lines(self) -> bytes:
@@ -193,7 +202,8 @@ class Hosts:
         run("ip", "-n", name, "link", "set", "eth0", "up")
         run("ip", "-n", name, "route", "add", "default", "via", f"{SUBNET}.1")
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Of programs on a host: this process's own, without its Ray settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return kept | {"HOME": str(self.home), "RAY_USAGE_STATS_ENABLED": "0"}
 

@@ -5,20 +5,15 @@ that are the user's own are changed. Takes minutes: `pytest -m drill -n0`.
 """
 
 import json
-import re
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import pytest
 
-from tests.hosts.netns import Hosts, what_is_missing
+from tests.hosts.cluster import PLANTED_TOKEN, ROOT, launch, ray_cluster
+from tests.hosts.netns import what_is_missing
 
-ROOT = Path(__file__).parents[2]
 MISSING = what_is_missing()
-PLANTED_TOKEN, PLANTED_KEY = "planted-token-of-these-hosts", "planted-key-of-a-judge"
+PLANTED_KEY = "planted-key-of-a-judge"
 pytestmark = [
     pytest.mark.drill,
     pytest.mark.hosts,
@@ -27,80 +22,17 @@ pytestmark = [
 ]
 
 
-def cluster_file(hosts: Hosts) -> str:
-    """`cluster/local.yaml` with the user's lines filled in; packages are those of this checkout."""
-    text = (ROOT / "cluster" / "local.yaml").read_text()
-    workers = ", ".join(hosts.address(number) for number in range(1, hosts.count))
-    for old, new in [
-        (r"head_ip: .*", f"head_ip: {hosts.address(0)}"),
-        (r"worker_ips: .*", f"worker_ips: [{workers}]"),
-        (r"ssh_user: .*", "ssh_user: root"),
-        (r"ssh_private_key: .*", f"ssh_private_key: {hosts.key}"),
-        (r"- mkdir -p ~/showwork/runs.*", f"- ln -sfn {hosts.folder}/share ~/showwork/runs"),
-        (r"- test -x ~/.local/bin/uv.*", "- echo uv is here"),
-        (r"- cd ~/showwork && .*uv sync.*", f"- ln -sfn {Path(sys.prefix)} ~/showwork/.venv"),
-    ]:
-        text, count = re.subn(old, new, text)
-        assert count == 1, old
-    return text
-
-
 @pytest.fixture(scope="module")
 def cluster():
-    """Three hosts after a whole `ray up`, run from a machine that is none of them."""
-    folder = Path(tempfile.mkdtemp(prefix="sw-hosts-", dir="/var/tmp"))
-    with Hosts(3, folder / "h") as hosts:
-        laptop = hosts.home
-        (laptop / ".ray").mkdir()
-        token = laptop / ".ray" / "auth_token"
-        token.write_text(PLANTED_TOKEN)
-        token.chmod(0o600)
-        (hosts.folder / "local.yaml").write_text(cluster_file(hosts))
-        done = subprocess.run(
-            ["ip", "netns", "exec", hosts.hub, "ray", "up", "-y", "--no-config-cache",
-             str(hosts.folder / "local.yaml")],
-            cwd=ROOT, env=hosts._environment(), capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        until_up(hosts)
+    with ray_cluster(["", "", ""]) as hosts:
         yield hosts
-    folder.rmdir()
-
-
-def alive(hosts: Hosts) -> int:
-    """Ray nodes that are up, as the head sees it."""
-    count = "import ray; ray.init('auto', logging_level='ERROR', log_to_driver=False)\n"
-    count += "print(sum(node['Alive'] for node in ray.nodes()))"
-    process = hosts.on(
-        0, "env", "RAY_AUTH_MODE=token", sys.executable, "-c", count,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return int(out.split()[-1])
-
-
-def until_up(hosts: Hosts) -> None:
-    began = time.monotonic()
-    while (up := alive(hosts)) < hosts.count:
-        assert time.monotonic() - began < 60, f"{up} of {hosts.count} hosts are up"
-
-
-def launch(hosts: Hosts, *arguments: str, timeout_s: float = 200.0) -> subprocess.CompletedProcess:
-    """`python launch.py` on the head."""
-    process = hosts.on(
-        0, "bash", "-lc", f"cd ~/showwork && .venv/bin/python launch.py {' '.join(arguments)}",
-        environment={"OPENAI_API_KEY": PLANTED_KEY}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    out, err = process.communicate(timeout=timeout_s)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def test_the_run_spreads_over_three_hosts(cluster):
     done = launch(
         cluster, "--hosts", "3", "--config", "configs/smoke.toml", "--run", "runs/spread",
         "loop.steps=3", "sft.steps=5", "eval.rows=8",
+        environment={"SHOWWORK_JUDGE_KEY": PLANTED_KEY},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     addresses = [cluster.address(number) for number in range(3)]
