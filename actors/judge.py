@@ -36,6 +36,11 @@ class JudgeActor:
     def __init__(self, index: int, judges: int, judging: Judging, rollouts: Queue, scored: Queue):
         self._judge = Judge(index, judges, judging, rollouts, scored)
 
+    @property
+    def version(self) -> int | None:
+        """Of the policy that sampled what it judged last."""
+        return self._judge.version
+
     def run(self) -> None:
         """Judges for ever: whoever owns the process ends it."""
         asyncio.run(self._judge.work())
@@ -51,6 +56,7 @@ class Judge:
         self.second = self.bench.by(judging.second) if judging.second else None
         self.second_share = judging.section.second_share
         self.failures = 0  # in a row
+        self.version: int | None = None
 
     async def serve(self, groups: Sequence[Group]) -> None:
         """One turn: judge what this judge has not tried, hand on what another one may."""
@@ -96,6 +102,7 @@ class Judge:
             group = ScoredGroup(group, missing, self.index, judge_s=0.0, finished_at=0.0)
         if group.set_aside:
             return group
+        self.version = group.rollout.policy_version
         question = group.rollout.permit.question
         open_ = [n for n, verdict in enumerate(group.verdicts) if verdict.abstained]
         texts = [group.rollout.texts[n] for n in open_]

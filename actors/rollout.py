@@ -48,6 +48,11 @@ class RolloutActor:
         self._merge = jax.jit(partial(merged, model.architecture, config.lora))
         self._waiting: deque[Permit] = deque()
 
+    @property
+    def version(self) -> int:
+        """Of the policy that it has."""
+        return self.engine.version
+
     def run(self) -> None:
         """Serve for ever; the owner of the process ends it."""
         while True:
@@ -95,6 +100,7 @@ class RolloutActor:
             return False
         try:
             self.engine.load(self._policy(wanted), wanted)
+            logger.info("policy loaded")
         except LookupError:  # asked for twice, and the other copy was used long ago
             self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
             return False

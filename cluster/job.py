@@ -1,5 +1,6 @@
 """One run on Ray: starts the pools, wires them with queues, and hands out the parts of the loop."""
 
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ from actors.rollout import RolloutActor
 from cluster.calls import LearnerGone
 from cluster.connect import Connection
 from cluster.learner_slice import LearnerSlice
+from cluster.logs import logged, start_log
+from cluster.meters import Meters
 from cluster.placement import Plan
 from cluster.queues import GroupQueue
 from cluster.weights import WeightStore
@@ -27,6 +30,8 @@ from learner.collect import Collector, WorkLost
 from learner.epoch import Epoch
 from learner.history import note_incident
 from learner.host import LearnerHost
+
+logger = logging.getLogger(__name__)
 
 _ALL = 2**31  # items
 _QUEUE_CHECK_S = 2.0  # depths are sampled, not followed: a call costs about a millisecond
@@ -50,6 +55,9 @@ class Job:
         self.config, self.folder, self.corpus = config, folder, corpus
         self.plan, self.connection = plan, connection.settled()
         self._check_stop = check
+        self.step = 0  # done, for logs and metrics
+        start_log(folder.path, "driver", 0, lambda: self.step)
+        self.meters = Meters(folder.path.name, self._address)
         self._depths: dict[str, float] = {}
         self._depths_at = 0.0
         head, silence_s = self.connection.nodes[0], config.loop.silence_s
@@ -66,7 +74,9 @@ class Job:
         args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
         env = worker_env(config.rollout.threads, self.connection)
         return start_workers(
-            *("rollout", RolloutActor, self.connection, self.plan.rollout, args, env),
+            "rollout",
+            logged(RolloutActor, "rollout", self.folder.path),
+            *(self.connection, self.plan.rollout, args, env),
             silence_s=config.loop.silence_s,
         )
 
@@ -75,7 +85,9 @@ class Job:
         args = (len(judges), judging, self.rollouts, self.scored)
         env = worker_env(1, self.connection)
         return start_workers(
-            *("judge", JudgeActor, self.connection.without_devices, judges, args, env),
+            "judge",
+            logged(JudgeActor, "judge", self.folder.path),
+            *(self.connection.without_devices, judges, args, env),
             silence_s=self.config.loop.silence_s,
         )
 
@@ -89,7 +101,7 @@ class Job:
         config, folder = self.config, self.folder
         self._arrived = self._lost = 0
         self.learner = LearnerSlice(
-            LearnerHost,
+            logged(LearnerHost, "learner", folder.path),
             self.connection,
             self.plan.learner,
             args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary, self.epoch),
@@ -168,9 +180,11 @@ class Job:
         return [line for pool in self.pools for line in pool.doing()]
 
     def incident(self, outcome: str, what: str) -> None:
-        """Tell of it, on the terminal and in the ledger."""
+        """Tell of it: on the terminal, in the ledger, the log and the metrics."""
         print(f"warning: {what}: {outcome}", file=sys.stderr, flush=True)
         note_incident(self.folder.ledger_file, outcome, what)
+        logger.info("%s: %s", what, outcome, extra={"incident": outcome})
+        self.meters.incident()
 
     def feed(self, first_open: int) -> PermitFeed:
         """The training stream from the first prompt on that is not used up."""
@@ -201,6 +215,11 @@ class Job:
             "judge/asked_again": float(self.collector.asked_again),
             "judge/paused_s": self.collector.paused_s,
         }
+
+    def _address(self, role: str, number: int) -> str:
+        """Of the host that an actor is on."""
+        hosts = getattr(self.plan, role, (0,))
+        return self.connection.addresses[hosts[number]]
 
     def placed(self) -> dict[str, Sequence[str]]:
         """Which node did what, for the summary."""

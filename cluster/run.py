@@ -1,6 +1,7 @@
 """The jobs that `launch.py` runs on a started cluster: train, the cold start alone, evaluate."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ from learner.summary import (
     spread_out,
     trace_lines,
 )
+
+logger = logging.getLogger(__name__)
 
 _TRACES_EVERY = 50  # steps between sample traces in TensorBoard
 
@@ -119,6 +122,7 @@ def eval_run(job: Job, stopper: Stopper) -> int:
 def _begin(job: Job, stopper: Stopper) -> dict[str, Any]:
     begun = job.learner.create_state()
     stopper.deferring = True
+    job.step = begun["step"] if begun["phase"] == "grpo" else 0
     for damage in begun["damaged"]:
         job.incident("set aside", damage)
     where = "a fresh policy" if not begun["step"] else f"{begun['phase']} step {begun['step']}"
@@ -186,6 +190,9 @@ def _record(job: Job, recorder: Recorder, done: StepReport) -> None:
     chosen = done.chosen
     values = scalars(done, job.config, time.time()) | job.queue_scalars()
     values |= job.judge_scalars(done.step)
+    job.step = done.step
+    job.meters.step(done, values)
+    logger.info("step done", extra={"reward": done.chosen.mean_reward, **done.seconds})
     texts = {}
     if done.step == 1 or done.step % _TRACES_EVERY == 0:
         texts = {"traces/first_of_step": trace_markdown(chosen.groups[0], 0)}

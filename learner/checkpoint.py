@@ -4,6 +4,7 @@ Every process of the learner calls every method equally often. Saving is asynchr
 are copied at once, the files are written behind the next steps and appear by rename.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from configs.storage import storage_errors
 from learner.epoch import Epoch
 from learner.readback import ReadBack
 
+logger = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
 _WHAT = "checkpoints"
 
@@ -119,6 +121,7 @@ class Checkpoints:
             if self._manager.latest_step() == step:
                 return
             self._move_late(step)
+            logger.info("checkpoint begun", extra={"checkpoint": str(self.folder / str(step))})
             self._manager.save(
                 step,
                 args=ocp.args.Composite(

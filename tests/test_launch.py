@@ -164,6 +164,12 @@ def test_a_run_leaves_everything_behind(finished):
     assert set(rollouts["policy_version"].to_pylist()) == set(range(39))
     assert list((folder / "tensorboard").glob("events*"))
     assert len(read_steps(folder / "ledger.sqlite")) == 40
+    lines = [json.loads(line) for p in folder.glob("logs/*.jsonl") for line in p.open()]
+    assert {line["role"] for line in lines} == {"driver", "learner", "rollout", "judge"}
+    done_at = [line["step"] for line in lines if line["message"] == "step done"]
+    assert done_at == list(range(1, 41)) and {line["run"] for line in lines} == {folder.name}
+    loaded = [line["step"] for line in lines if line["message"] == "policy loaded"]
+    assert set(loaded) == {*range(39), 40}, "what was sampled with, and evaluated"
     audited(folder)
     replay = [sys.executable, str(ROOT / "launch.py"), "replay", str(folder), "--step", "7"]
     again = subprocess.run([*replay, "--json"], capture_output=True, text=True, cwd=ROOT)
