@@ -15,7 +15,7 @@ from cluster.messages import Question
 
 RUBRICS = {name: load_rubric(name) for name in ("paper", "multilingual")}
 LOWEST, HIGHEST = -0.6, 1.02
-BOUND_S = 2.0  # of one judgement, also of a megabyte on a busy machine
+BOUND_S = 2.0  # of one judgement, also of a megabyte; processor time, whatever else runs
 PIECES = (
     *TAGS,
     *("<reasoning", "</answer", "<<answer>>", "< answer >", "<REASONING>", "&lt;answer&gt;"),
@@ -55,9 +55,9 @@ def examples(count: int):
 
 
 def judged(question: Question, text: str, rubric: str = "paper"):
-    started = time.perf_counter()
+    started = time.process_time()
     verdict = score(question, text, RUBRICS[rubric])
-    assert time.perf_counter() - started < BOUND_S
+    assert time.process_time() - started < BOUND_S
     assert LOWEST - 1e-9 <= verdict.reward <= HIGHEST + 1e-9
     assert abs(sum(verdict.parts.values()) - verdict.reward) < 1e-9
     assert all(0 <= value <= 1 for value in verdict.scores.values())
@@ -83,9 +83,9 @@ def test_the_multilingual_rubric_judges_any_text(question, text):
     texts,
 )
 def test_verifiers_decide_about_any_text(verifier, answer, reference):
-    started = time.perf_counter()
+    started = time.process_time()
     assert verify(verifier, answer, reference) in (True, False)
-    assert time.perf_counter() - started < BOUND_S
+    assert time.process_time() - started < BOUND_S
 
 
 @examples(400)
@@ -149,8 +149,8 @@ def test_a_megabyte_is_judged_in_bounded_time(filler):
             judged(ASKED, completion, rubric)
     for verifier in ("auto", "choice", "exact", "number", "quantity", "list", "set", "math"):
         for answer, reference in ((text, "39"), (text, text), ("39", text)):
-            started = time.perf_counter()
+            started = time.process_time()
             assert verify(verifier, answer, reference) in (True, False)
-            assert time.perf_counter() - started < BOUND_S
+            assert time.process_time() - started < BOUND_S
     if supported():
         assert verify("code", text, "assert False") is False
