@@ -175,7 +175,7 @@ def make_grpo_step(
             grads, sums = jax.grad(loss_of, has_aux=True)(params, frozen, batch.micro_batch(number))
             return split(grads, mesh, specs), sums
 
-        grads, (sums, entropy) = _accumulate(gradient_of, batch.count)
+        grads, (sums, entropy) = _accumulate(gradient_of, state.params, batch.count)
         # one norm that is not finite would spread to all parameters by the clipping
         squares = jnp.stack([jnp.sum(g * g) for _, g in sorted(grads.items())])
         sound, norm = jnp.isfinite(squares) & jnp.isfinite(sums.loss), jnp.sqrt(jnp.sum(squares))
@@ -195,8 +195,8 @@ def _means(sums: LossSums, entropy: jax.Array, batch: Packed) -> dict[str, jax.A
     return means | {"entropy": entropy / weight}
 
 
-def _accumulate(gradient_of: Callable, count):
-    """Gradients and sums over the micro-batches that hold anything."""
+def _accumulate(gradient_of: Callable, params: Params, count):
+    """Gradients of `params` and sums over the micro-batches that hold anything."""
 
     def add(number, before):
         here = gradient_of(number)
@@ -204,8 +204,8 @@ def _accumulate(gradient_of: Callable, count):
         highest = jnp.maximum(before[1][0].ratio_max, here[1][0].ratio_max)
         return grads, (sums._replace(ratio_max=highest), entropy)
 
-    shapes = jax.eval_shape(gradient_of, 0)
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    none = jnp.zeros(())
+    start = jax.tree.map(jnp.zeros_like, params), (LossSums(*[none] * len(LossSums._fields)), none)
     return jax.lax.fori_loop(0, count, add, start)
 
 
