@@ -44,12 +44,15 @@ def packed(config, shape=WHOLE):
     return pack(batch_of(config), shape)
 
 
-def after_steps(model, params, config, batch, steps=3, place=lambda tree: tree, mesh=None):
+def after_steps(model, params, config, batch, steps=3, mesh=None):
     optimizer = grpo_optimizer(config.learner, 100)
     step = make_grpo_step(model, config, optimizer, mesh)
-    reference = place(jax.tree.map(lambda x: x * 1.02, params))
-    params = place(jax.tree.map(jnp.copy, params))
+    reference = jax.tree.map(lambda x: x * 1.02, params)
+    params = jax.tree.map(jnp.copy, params)
     state = TrainState(params, optimizer.init(params))
+    if mesh:
+        placed = jax.tree.map(lambda x: x.sharding, abstract_state(model, optimizer, mesh))
+        state, reference = jax.device_put((state, reference), (placed, placed.params))
     metrics = {}
     for _ in range(steps):
         state, metrics = step(state, reference, batch)
@@ -105,14 +108,7 @@ def test_four_devices_do_not_change_the_step(params, config, plain, fsdp, tp, re
         lambda x: jax.device_put(x, NamedSharding(mesh, PACKED_ROWS if x.ndim == 3 else P())),
         packed(config, PackedShape(2, 4, 32)),
     )
-    ours = after_steps(
-        model,
-        params,
-        config,
-        rows,
-        place=lambda tree: jax.device_put(tree, shardings),
-        mesh=mesh,
-    )
+    ours = after_steps(model, params, config, rows, mesh=mesh)
     assert_same_step(ours, plain)
     for name, sharding in shardings.items():
         assert ours[0][name].sharding.is_equivalent_to(sharding, ours[0][name].ndim), name
