@@ -1,7 +1,7 @@
 """The simulated parts of a run: actors behind the real queues, a learner, a failing ledger."""
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -44,8 +44,9 @@ class Pools:
         self._strikes = 0
         self._dead: dict[int, object] = {}  # actors that a poisonous group killed, each death
         self._replaced = False  # an actor was, and the loop does not know it yet
-        self._judged: deque = deque(maxlen=99)  # keys of what the judge got
-        self._lost: set[int] = set()  # actors that were replaced
+        self._judged: deque = deque(maxlen=99)  # (judge, key) of what it got
+        self._lives: Counter[int] = Counter()  # times that an actor was replaced
+        self._lost: set[str] = set()  # those that were replaced
         self._idle: list[int] = []  # actors that wait for permits
         for actor in range(int(world.rng.integers(1, 4))):
             self._next_turn(actor)
@@ -97,8 +98,8 @@ class Pools:
         if self._replaced:
             self._replaced = False
             answer(self.permits.get(99, 0.0))
-            held = answer(self.permits.taken([str(actor) for actor in self._lost]))
-            held += list(self._judged) if JUDGE in self._lost else []
+            held = answer(self.permits.taken(list(self._lost)))
+            held += [key for judge, key in self._judged if judge in self._lost]
             self._judged.clear()
             self._lost.clear()
             raise WorkLost("replaced", held)
@@ -118,9 +119,8 @@ class Pools:
     def _replace(self) -> None:
         self.world.note(f"{self.struck} noticed")
         actor = 0 if self.struck.startswith("rollout") else JUDGE
-        self._lost.add(actor)
-        self._dead.pop(actor, None)
-        self.struck, self._replaced = "", True
+        self._replaces(actor)
+        self.struck = ""
         self._strikes += 1
         # more often in a row, and it would rightly be taken for the fault of a group
         if (
@@ -137,9 +137,17 @@ class Pools:
 
     def _revive(self, actor: int, death: object) -> None:
         if self._dead.get(actor) is death:  # else it was replaced before, for another reason
-            del self._dead[actor]
-            self._lost.add(actor)
-            self._replaced = True
+            self._replaces(actor)
+
+    def _replaces(self, actor: int) -> None:
+        self._lost.add(self._name(actor))
+        self._lives[actor] += 1
+        self._dead.pop(actor, None)
+        self._replaced = True
+
+    def _name(self, actor: int) -> str:
+        """Of this life: what the next one takes is not what this one was lost with."""
+        return f"{actor}.{self._lives[actor]}"
 
     def _turn(self, actor: int) -> None:
         """An actor takes a few permits and samples them; then it is its turn again.
@@ -151,7 +159,7 @@ class Pools:
             return
         if actor not in self._dead:
             most = int(self.world.rng.integers(1, 4))
-            self._work(actor, answer(self.permits.get(most, 0.0, str(actor))))
+            self._work(actor, answer(self.permits.get(most, 0.0, self._name(actor))))
         self._next_turn(actor)
 
     def _next_turn(self, actor: int) -> None:
@@ -192,7 +200,7 @@ class Pools:
         """A reward that depends on the completion alone; in an outage some have none."""
         if JUDGE in self._dead:
             return
-        self._judged.append(group.key)
+        self._judged.append((self._name(JUDGE), group.key))
         if self.struck in ("judge death", "judge hang"):
             return
         if group.permit.index in self.poison.judge:
