@@ -127,6 +127,7 @@ def command(run, *arguments):
 SHORT = [
     *("loop.steps=40", "loop.max_staleness=1", "eval.rows=8"),
     *("checkpoint.every_steps=5", "checkpoint.keep_last=9"),
+    "loop.time_budget_s=240",  # on a machine with other work, too
 ]
 
 
@@ -248,6 +249,7 @@ def test_a_run_through_faults_is_the_undisturbed_run(tmp_path):
     """A learner process and the driver with its group are killed; docs/reliability.md has more."""
     chaos = [sys.executable, str(ROOT / "launch.py"), "chaos", *SMOKE, "--json"]
     storm = ["--faults", "2", "--seed", "35", "--run", str(tmp_path / "chaos"), "loop.steps=120"]
+    storm.append("loop.time_budget_s=300")
     done = subprocess.run([*chaos, *storm], capture_output=True, text=True, cwd=ROOT)
     result = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0 and result["ok"], done.stderr + done.stdout
