@@ -30,6 +30,8 @@ def start_log(folder: Path, role: str, actor: int, step: Callable[[], int | None
     for handler in _handlers:
         root.removeHandler(handler)
         handler.close()
+    for handler in [other for other in root.handlers if type(other) is logging.StreamHandler]:
+        root.removeHandler(handler)  # of a library that set logging up: it would print all of ours
     _handlers[:] = [logging.StreamHandler()]
     place = folder / "logs" / f"{role}-{actor}-{host}.jsonl"
     if folder.is_dir():

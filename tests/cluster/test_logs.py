@@ -40,6 +40,7 @@ class Samples:
 
 
 def test_a_line_says_run_step_host_and_actor(tmp_path, capsys):
+    logging.getLogger().addHandler(logging.StreamHandler())  # as libraries do
     actor = logged(Samples, "rollout", tmp_path)(3, "more")
     with pytest.raises(ValueError, match="no luck"):
         actor.run()
