@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import race
@@ -24,13 +25,14 @@ from configs.load import load
 from configs.schema import RunConfig
 from learner.batch import Batch, token_weights
 from learner.budget import DEVICES, Device, budget_of
+from learner.initial import initial_params
 from learner.pack import pack, shape_of
 from learner.policy.endings import Endings
 from learner.policy.engine import Engine
 from learner.policy.lora import Trained
-from learner.policy.model import PolicyModel, build_model
+from learner.policy.model import build_model
 from learner.policy.sharding import PACKED_ROWS, make_mesh, place, row_parts
-from learner.step import TrainState, abstract_state, grpo_optimizer, make_grpo_step
+from learner.step import abstract_state, fresh_state, grpo_optimizer, make_grpo_step
 
 VOCABULARY = 256_000
 CONFIG = Path("configs") / "gemma2_2b_gpu.toml"
@@ -52,7 +54,10 @@ def update(settings: Sequence[str]) -> dict:
     config = configured(settings)
     model = build_model(config.model, VOCABULARY, config.learner.remat)
     mesh, optimizer = make_mesh(config.learner), grpo_optimizer(config.learner, config.loop.steps)
-    reference, state = _fresh(model, config, optimizer, mesh)
+    whole = abstract_state(model, optimizer, mesh).params
+    reference = initial_params(model, config, whole)
+    trained = Trained(model, config.lora)
+    state = fresh_state(trained, optimizer, mesh, reference, config.run.seed)
     packed = pack(_full_batch(config), shape_of(config, model, row_parts(mesh)))
     rows = place(packed, mesh, PACKED_ROWS)
     step = make_grpo_step(model, config, optimizer, mesh)
@@ -99,10 +104,10 @@ def generation(settings: Sequence[str]) -> dict:
     # all slots are alive but for the last of them
     step_s = seconds / (engine.counts.steps - before.steps) * section.slots
     found = budget_of(model, config, 1)
-    cache = found.rollout_bytes["cache"] / section.slots  # of a completion and its prompt
-    length = section.max_prompt_tokens + section.max_new_tokens
+    like, item = model.architecture, jnp.dtype(config.model.compute_dtype).itemsize
+    token_bytes = 2 * like.layers * like.kv_heads * like.head_dim * item
     prompts = section.slots / section.group_size * section.max_prompt_tokens
-    used = cache / length * (prompts + section.slots * section.max_new_tokens / 2)
+    used = token_bytes * (prompts + section.slots * section.max_new_tokens / 2)
     peak = this_device()
     ours = {
         "tokens_per_s": round(tokens / seconds, 1),
@@ -115,17 +120,6 @@ def generation(settings: Sequence[str]) -> dict:
     return _result("rollout", config, ours, {
         "bandwidth_share": round(share / peak.bandwidth, 3) if peak else None
     })  # fmt: skip
-
-
-def _fresh(model: PolicyModel, config: RunConfig, optimizer, mesh):
-    """A random reference and the state of training over it, born where they belong."""
-    trained = Trained(model, config.lora)
-    placed = jax.tree.map(lambda x: x.sharding, abstract_state(trained, optimizer, mesh))
-    whole = jax.tree.map(lambda x: x.sharding, abstract_state(model, optimizer, mesh).params)
-    reference = jax.jit(model.init, out_shardings=whole)(config.run.seed)
-    params = jax.jit(trained.start, out_shardings=placed.params)(reference, config.run.seed)
-    moments = jax.jit(optimizer.init, out_shardings=placed.optimizer)(params)
-    return reference, TrainState(params, moments)
 
 
 def _full_batch(config: RunConfig) -> Batch:

@@ -17,6 +17,7 @@ from cluster.storm import Fault, Storm
 from configs.errors import InputError, RunError
 from learner.summary import audit_lines
 
+_LAST_LINES = 20  # of the log of a run that failed
 _DISK = "400m"  # a demo run with its checkpoints takes a quarter of it
 SETTINGS = (  # of both runs, before those that are asked for
     *("sft.steps=60", "eval.rows=0", "loop.steps=1200", "loop.time_budget_s=36000"),
@@ -140,7 +141,10 @@ def _say(line: str) -> None:
 def _ended(run: Storm, code: int) -> None:
     if code:
         log = run.folder.with_suffix(".log")
-        raise RunError(f"the run in {run.folder} ended with exit code {code}: see {log}")
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+        raise RunError(
+            f"the run in {run.folder} ended with exit code {code}; {log} ends in\n{last}"
+        )
 
 
 def _summary(folder: Path) -> dict[str, Any]:

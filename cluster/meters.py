@@ -7,7 +7,6 @@ All come from the driver, which sees each step and each group with the actors th
 import math
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
@@ -86,8 +85,3 @@ def _tokens(done: StepReport) -> Tally[int]:
         if group.rollout.actor != NOBODY:
             tally[group.rollout.actor] += sum(len(tokens) for tokens in group.rollout.tokens)
     return tally
-
-
-def dashboard_expressions(dashboard: Mapping[str, Any]) -> list[str]:
-    """What the panels of a Grafana dashboard ask Prometheus."""
-    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]

@@ -18,7 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from configs.errors import InputError
 from configs.storage import storage_errors
-from learner.epoch import Epoch
+from learner.epoch import ALONE, Epoch
 from learner.readback import ReadBack
 
 logger = logging.getLogger(__name__)
@@ -31,13 +31,7 @@ class Checkpoints:
     and only those that count are read.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        keep_last: int,
-        keep_best: int,
-        epoch: Epoch = Epoch(),  # noqa: B008
-    ):
+    def __init__(self, folder: Path, keep_last: int, keep_best: int, epoch: Epoch = ALONE):
         self.folder, self._epoch = folder.absolute(), epoch
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["reward"],

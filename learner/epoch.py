@@ -25,7 +25,7 @@ class Fenced(RunError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """The right of one learner to write. Without a folder: of one that nobody replaces.
+    """The right of one learner to write. Without a folder (`ALONE`): of one that nobody replaces.
 
     `folder` holds one file for each learner there was: who started it, and where it went on.
     """
@@ -68,17 +68,17 @@ class Epoch:
         after the run had gone another way.
         """
         claims = _claims(self.folder) if self.folder else {}
-        begun = {n: claim for n, claim in claims.items() if number < n < self.number}
-        for later, claim in sorted(begun.items()):
-            if "step" in claim and (claim["phase"] == "grpo", claim["step"]) < (
-                phase == "grpo",
-                step,
-            ):
+        for later in sorted(n for n in claims if number < n < self.number):
+            claim = claims[later]
+            if "step" in claim and _place(claim["phase"], claim["step"]) < _place(phase, step):
                 return (
                     f"it was written by the learner of epoch {number} after that of epoch {later} "
                     f"had gone on from step {claim['step']}"
                 )
         return ""
+
+
+ALONE = Epoch()
 
 
 def refusal(what: str, number: int, newest: int, by: dict[str, Any] | None = None) -> Fenced:
@@ -88,6 +88,11 @@ def refusal(what: str, number: int, newest: int, by: dict[str, Any] | None = Non
         f"{what} by the learner of epoch {number} is refused: that of epoch {newest}{on} has taken "
         "over this run; this one must end"
     )
+
+
+def _place(phase: str, step: int) -> tuple[bool, int]:
+    """In the order of a run: the cold start comes first."""
+    return phase == "grpo", step
 
 
 def _claims(folder: Path) -> dict[int, dict[str, Any]]:

@@ -110,20 +110,17 @@ def grpo_loss(
     if objective.ratio == "sequence":
         ratio_RT = _exp(completion_means(log_ratio_RT, seen_RT, completions_RT))
 
-    gap_RT = jnp.where(seen_RT, logprobs_RT - reference_logprobs_RT, 0.0)
-    weight_RT = jax.lax.stop_gradient(token_ratio_RT)
-    capped_RT = weight_RT
-    if objective.importance_cap:
-        capped_RT = jnp.minimum(weight_RT, objective.importance_cap)
-    if objective.kl_in == "reward":
-        sampled_gap_RT = jnp.where(seen_RT, sampled_logprobs_RT - reference_logprobs_RT, 0.0)
-        penalty_RT = kl_estimate(sampled_gap_RT, objective.kl_estimator)
-        advantages_RT = advantages_RT - objective.kl_coefficient * penalty_RT
+    def gap(of_RT):
+        return jnp.where(seen_RT, of_RT - reference_logprobs_RT, 0.0)
 
-    objective_RT = surrogate(ratio_RT, logprobs_RT, advantages_RT, objective)
-    loss_RT = -objective_RT
+    weight_RT = jax.lax.stop_gradient(token_ratio_RT)
+    if objective.kl_in == "reward":
+        penalty_RT = kl_estimate(gap(sampled_logprobs_RT), objective.kl_estimator)
+        advantages_RT = advantages_RT - objective.kl_coefficient * penalty_RT
+    loss_RT = -surrogate(ratio_RT, logprobs_RT, advantages_RT, objective)
     if objective.kl_in == "loss":
-        penalty_RT = capped_RT * kl_estimate(gap_RT, objective.kl_estimator)
+        capped_RT = jnp.minimum(weight_RT, objective.importance_cap or jnp.inf)
+        penalty_RT = capped_RT * kl_estimate(gap(logprobs_RT), objective.kl_estimator)
         loss_RT = loss_RT + objective.kl_coefficient * penalty_RT
 
     def total(values_RT):
@@ -132,7 +129,7 @@ def grpo_loss(
     low, high = 1.0 - objective.clip_low, 1.0 + objective.clip_high
     return LossSums(
         loss=total(loss_RT),
-        kl=total(weight_RT * kl_estimate(gap_RT, "k3")),
+        kl=total(weight_RT * kl_estimate(gap(logprobs_RT), "k3")),
         ratio=total(ratio_RT),
         ratio_max=jnp.max(jnp.where(seen_RT, ratio_RT, 0.0)),
         clipped_low=total((ratio_RT < low) & (advantages_RT < 0)),

@@ -23,7 +23,7 @@ from learner import fingerprint
 from learner.batch import Batch, Demonstrations
 from learner.checkpoint import Checkpoints, restore_tree, save_tree
 from learner.compiles import Compiles
-from learner.epoch import Epoch
+from learner.epoch import ALONE, Epoch
 from learner.initial import initial_params
 from learner.ledger import Ledger
 from learner.pack import pack, shape_of
@@ -34,6 +34,7 @@ from learner.sentinel import Sentinel
 from learner.step import (
     TrainState,
     abstract_state,
+    fresh_state,
     grpo_optimizer,
     make_grpo_step,
     make_sft_step,
@@ -57,7 +58,7 @@ class LearnerHost:
         config: RunConfig,
         checkpoints: Path,
         vocabulary: int,
-        epoch: Epoch = Epoch(),  # noqa: B008  # it is frozen
+        epoch: Epoch = ALONE,
     ):
         self.rank, self.world, self.config = rank, world, config
         self.folder, self.epoch = Path(checkpoints), epoch
@@ -269,11 +270,8 @@ class LearnerHost:
 
     def _fresh_state(self, phase: str) -> TrainState:
         """The start of training over `self.reference`."""
-        placed = jax.tree.map(lambda x: x.sharding, self._abstract(phase))
-        start = jax.jit(self.trained.start, out_shardings=placed.params)
-        params = start(self.reference, self.config.run.seed)
-        moments = jax.jit(self._optimizers[phase].init, out_shardings=placed.optimizer)
-        return TrainState(params, moments(params))
+        seed = self.config.run.seed
+        return fresh_state(self.trained, self._optimizers[phase], self.mesh, self.reference, seed)
 
     def _abstract(self, phase: str) -> TrainState:
         return abstract_state(self.trained, self._optimizers[phase], self.mesh)

@@ -54,6 +54,13 @@ def placed_like(shapes, like):
     )
 
 
+def fresh_state(trained: Trained, optimizer, mesh: Mesh, base: Params, seed: int) -> TrainState:
+    """The start of training over the weights `base`, born where it belongs."""
+    placed = jax.tree.map(lambda x: x.sharding, abstract_state(trained, optimizer, mesh))
+    params = jax.jit(trained.start, out_shardings=placed.params)(base, seed)
+    return TrainState(params, jax.jit(optimizer.init, out_shardings=placed.optimizer)(params))
+
+
 @cache
 def grpo_optimizer(section: LearnerSection, steps: int) -> AdamW:
     """AdamW under a cosine schedule with linear warm-up, gradients clipped by their global norm."""
@@ -145,8 +152,29 @@ def make_grpo_step(
     Gradients of the micro-batches are summed; the batch's weights already sum to 1 over the step,
     so how completions were packed does not change the objective.
     """
-    objective = Objective(*(getattr(config.grpo, name) for name in Objective._fields))
+    loss_of = _loss_of(model, config, mesh)
     specs = Trained(model, config.lora).partition_specs()
+
+    def step(state: TrainState, reference: Params, batch: Packed):
+        def gradient_of(number):
+            params, frozen = each_time((state.params, reference), number, mesh)
+            grads, sums = jax.grad(loss_of, has_aux=True)(params, frozen, batch.micro_batch(number))
+            return split(grads, mesh, specs), sums
+
+        grads, (sums, entropy) = _accumulate(gradient_of, state.params, batch.count)
+        # one norm that is not finite would spread to all parameters by the clipping
+        squares = jnp.stack([jnp.sum(g * g) for _, g in sorted(grads.items())])
+        sound, norm = jnp.isfinite(squares) & jnp.isfinite(sums.loss), jnp.sqrt(jnp.sum(squares))
+        state = TrainState(*optimizer.step(*state, grads, norm, sound.all()))
+        metrics = _means(sums, entropy, batch) | {"grad_norm": norm}
+        return state, metrics | {"sound": sound, "fill": _fill(batch)}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _loss_of(model: PolicyModel, config: RunConfig, mesh: Mesh | None) -> Callable:
+    """(params, reference params, Packed) -> (loss, (sums, entropy)) of a micro-batch."""
+    objective = Objective(*(getattr(config.grpo, name) for name in Objective._fields))
     logprobs_of = partial(
         packed_logprobs,
         model,
@@ -169,21 +197,7 @@ def make_grpo_step(
         )
         return sums.loss, (sums, jnp.sum(rows.weights * entropy_RL))
 
-    def step(state: TrainState, reference: Params, batch: Packed):
-        def gradient_of(number):
-            params, frozen = each_time((state.params, reference), number, mesh)
-            grads, sums = jax.grad(loss_of, has_aux=True)(params, frozen, batch.micro_batch(number))
-            return split(grads, mesh, specs), sums
-
-        grads, (sums, entropy) = _accumulate(gradient_of, state.params, batch.count)
-        # one norm that is not finite would spread to all parameters by the clipping
-        squares = jnp.stack([jnp.sum(g * g) for _, g in sorted(grads.items())])
-        sound, norm = jnp.isfinite(squares) & jnp.isfinite(sums.loss), jnp.sqrt(jnp.sum(squares))
-        state = TrainState(*optimizer.step(*state, grads, norm, sound.all()))
-        metrics = _means(sums, entropy, batch) | {"grad_norm": norm}
-        return state, metrics | {"sound": sound, "fill": _fill(batch)}
-
-    return jax.jit(step, donate_argnums=0)
+    return loss_of
 
 
 def _means(sums: LossSums, entropy: jax.Array, batch: Packed) -> dict[str, jax.Array]:

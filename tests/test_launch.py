@@ -251,7 +251,7 @@ def test_a_run_through_faults_is_the_undisturbed_run(tmp_path):
     storm = ["--faults", "2", "--seed", "35", "--run", str(tmp_path / "chaos"), "loop.steps=120"]
     storm.append("loop.time_budget_s=300")
     done = subprocess.run([*chaos, *storm], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr + done.stdout
     result = json.loads(done.stdout.splitlines()[-1])
-    assert done.returncode == 0 and result["ok"], done.stderr + done.stdout
-    assert result["injected"] == 2 and result["same_parameters"]
+    assert result["ok"] and result["injected"] == 2 and result["same_parameters"]
     assert (result["audit"]["lost"], result["audit"]["doubled"]) == ([], [])
