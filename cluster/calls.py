@@ -10,6 +10,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from configs.errors import InputError, RunError
 from learner.suspects import LearnerLost
 
+START_S = 600.0  # a process may take this long to come up
 _FETCH_S = 60.0  # for an answer that is there already
 _DEATH_NOTICE_S = 3.0  # Ray reports a process that ended after 1 to 2 s
 _CHECK_S = 1.0
@@ -44,6 +45,11 @@ def resolve(ref: Any, timeout_s: float, what: str) -> Any:
         raise RuntimeError(f"{what} failed: {error}") from error
     except RayError as error:
         raise WorkerGone(f"{what} died: {_first_line(error)}") from error
+
+
+def wait_until_up(actor: Any, what: str) -> None:
+    """From then on it may be held to shorter deadlines."""
+    resolve(actor.__ray_ready__.remote(), START_S, what)
 
 
 def resolve_all(

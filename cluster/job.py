@@ -65,8 +65,10 @@ class Job:
             GroupQueue(head, name, silence_s) for name in ("permits", "rollouts", "groups")
         )
         self.weights = WeightStore(config.loop.max_staleness + 2, head, silence_s)
-        self._next_epoch()
         self.pools = [self._start_rollouts(), self._start_judges()]  # while the learner starts
+        for part in (self.permits, self.rollouts, self.scored, self.weights):
+            part.wait_until_up()
+        self._next_epoch()
         self._start_learner()
 
     def _start_rollouts(self) -> WorkerPool:

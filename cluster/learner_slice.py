@@ -5,10 +5,10 @@ from typing import Any
 
 import ray
 
-from cluster.calls import LearnerGone, WorkerGone, resolve, resolve_all
+from cluster.calls import START_S, LearnerGone, WorkerGone, resolve, resolve_all
 from cluster.connect import Connection
 from cluster.watch import Watch
-from cluster.workers import START_S, start_actor
+from cluster.workers import start_actor
 from learner.batch import Batch, Demonstrations
 
 # Deadlines: long enough for a compilation of the largest model, short enough to end a hang.

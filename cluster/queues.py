@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.calls import resolve
+from cluster.calls import resolve, wait_until_up
 
 _REMEMBERED = 1024  # of what each taker got
 
@@ -71,6 +71,9 @@ class GroupQueue:
         self._actor = actor.options(
             num_cpus=0, scheduling_strategy=here, max_concurrency=1000
         ).remote()
+
+    def wait_until_up(self) -> None:
+        wait_until_up(self._actor, self._name)
 
     def put(self, items: list) -> None:
         """Append; returns once the items are in the queue."""

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.calls import resolve
+from cluster.calls import resolve, wait_until_up
 from cluster.messages import BASE
 from learner.epoch import refusal
 
@@ -68,6 +68,9 @@ class WeightStore:
         self._actor = actor.options(
             num_cpus=0, scheduling_strategy=here, max_concurrency=1000
         ).remote(keep)
+
+    def wait_until_up(self) -> None:
+        wait_until_up(self._actor, _NAME)
 
     def publish(self, version: int, params: Any) -> None:
         """Make a version known: a reference to a dictionary of numpy arrays.

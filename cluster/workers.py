@@ -6,11 +6,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.calls import died, resolve
+from cluster.calls import START_S, died, resolve
 from cluster.connect import ROOT, Connection
 from cluster.watch import GROUP, Watch, watched
-
-START_S = 600.0  # a process may take this long to come up
 
 
 def start_actor(

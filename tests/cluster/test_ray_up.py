@@ -76,8 +76,10 @@ def _autoscale(config, shell, cloud):
             metrics.mark_active(address)  # a host that is up goes on to answer, however slow we are
         autoscaler.update()
         time.sleep(0.05)
-        busy = any(thread.is_alive() for thread in autoscaler.updaters.values())
-        quiet = 0 if busy or before != (len(shell.told), len(cloud.calls)) else quiet + 1
+        # one that ended after a round had read the hosts' tags, and before it looked, starts anew
+        for updater in autoscaler.updaters.values():
+            updater.join()
+        quiet = 0 if before != (len(shell.told), len(cloud.calls)) else quiet + 1
         if quiet == 10 and autoscaler.pending_launches.value == 0:
             return
     raise AssertionError("the cluster does not come to rest")
