@@ -251,29 +251,30 @@ def _on_cluster(
         judging = load_judging(config.judge, path / "rubric.toml")
         folder = open_run(path, config, alone=True)
         corpus = prepare(folder, config, judging)
-    print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
-    print(f"data        {corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out")
-    print(f"cluster     {address or 'hosts on this machine'}", flush=True)
-    stopper = Stopper(started + config.loop.time_budget_s)
-    with hosts_for(args.hosts, config, address) as (connection, planned):
-        print("\n".join(planned.lines(connection.addresses)), flush=True)
-        stopper.install()  # Ray installs handlers of its own when it starts
-        stopper.watch(lambda: leaving(connection))
-        with storage_errors(folder.path, "the run"):
-            return run_job(
-                lambda: Job(config, folder, corpus, planned, connection, stopper.check),
-                lambda job: command(job, stopper),
-            )
+        print(f"run folder  {folder.path}   (TensorBoard: tensorboard --logdir {folder.path})")
+        rows = f"{corpus.train.num_rows} rows to train, {corpus.heldout.num_rows} held out"
+        print(f"data        {rows}")
+        print(f"cluster     {address or 'hosts on this machine'}", flush=True)
+        stopper = Stopper(started + config.loop.time_budget_s)
+        with hosts_for(args.hosts, config, address) as (connection, planned):
+            print("\n".join(planned.lines(connection.addresses)), flush=True)
+            stopper.install()  # Ray installs handlers of its own when it starts
+            stopper.watch(lambda: leaving(connection))
+            with storage_errors(folder.path, "the run"):
+                return run_job(
+                    lambda: Job(config, folder, corpus, planned, connection, stopper.check),
+                    lambda job: command(job, stopper),
+                )
 
 
 @contextmanager
 def nothing_left_behind(path: Path) -> Iterator[None]:
-    """Take a new run folder away again when its input is refused."""
+    """Take a new run folder away again when its input is refused; never one with a checkpoint."""
     new = not path.exists()
     try:
         yield
     except InputError:
-        if new:
+        if new and not any(path.glob("checkpoints/*/[0-9]*")):
             shutil.rmtree(path, ignore_errors=True)
         raise
 

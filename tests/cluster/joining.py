@@ -7,11 +7,13 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 os.environ["RAY_AUTH_TOKEN"] = "token-of-this-test"
 from cluster.join import SliceReservation, find_cluster, join  # noqa: I001,E402
 
 import ray  # noqa: E402
+import launch  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from cluster.hosts import read_hosts  # noqa: E402
@@ -69,6 +71,12 @@ def main():
         said["second"] = refusal(lambda: SliceReservation(like, 2.0))
     said["short"] = refusal(lambda: join(address, 9, FAST).__enter__())
     ray.shutdown()
+    run = Path(sys.argv[1])
+    code = launch.main(
+        ["--config", str(launch.DEMO.with_name("smoke.toml")), "--run", str(run),
+         "--hosts", "9", "--address", address, "loop.wait_timeout_s=1"]
+    )  # fmt: skip
+    said["launched"] = [code, run.exists()]
     with join(address, 2, SLOW) as _:
         said["again"] = True
     os.environ["RAY_AUTH_TOKEN"] = ""

@@ -19,9 +19,9 @@ from configs.schema import RunConfig
 
 
 @pytest.mark.ray
-def test_a_slice_is_reserved_whole_and_given_back():
+def test_a_slice_is_reserved_whole_and_given_back(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cluster.joining"],
+        [sys.executable, "-m", "tests.cluster.joining", tmp_path / "refused"],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=280,
     )  # fmt: skip
@@ -34,6 +34,8 @@ def test_a_slice_is_reserved_whole_and_given_back():
     second, seconds = said["second"]
     assert "no slice of the kind v4-16 became free within 2 s" in second and seconds < 20
     assert said["short"][0].startswith("--hosts 9: 9 hosts wanted, 3 registered, 6 missing")
+    assert said["launched"] == [2, False], "a refused run must leave nothing behind"
+    assert "error: --hosts 9: 9 hosts wanted, 3 registered, 6 missing" in done.stderr
     assert said["again"], "what was reserved was given back"
     assert said["no_token"][0].startswith("/nonexistent/token: No such file")
 
