@@ -7,8 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from configs.errors import InputError, RunError
-from learner.suspects import LearnerLost
+from configs.errors import InputError, LearnerLost, RunError
 
 START_S = 600.0  # a process may take this long to come up
 _FETCH_S = 60.0  # for an answer that is there already

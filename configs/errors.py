@@ -61,3 +61,7 @@ def problem(detail: Any, where: str, way_out: str) -> str:
 class RunError(Exception):
     """The run cannot go on, whatever its input: exit code 1. The message says what is to be done;
     all that was saved is kept."""
+
+
+class LearnerLost(RunError):
+    """A process of the learner died, or does not answer."""

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from cluster.messages import Permit, ScoredGroup
+from configs.errors import LearnerLost
 from configs.schema import RunConfig
 from learner.batch import Batch, StepGroups, build_batch, select
 from learner.collect import SET_ASIDE, Collector, Key, WorkLost
 from learner.ledger import Ledger
 from learner.order import Order
-from learner.suspects import LearnerLost
 
 
 class Stop(Exception):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import RunError
 from learner.batch import Batch
 from learner.unsound import write_batch
 
@@ -28,10 +27,6 @@ INSERT INTO suspects VALUES (?, 1) ON CONFLICT (place) DO UPDATE SET losses = lo
 """
 
 ASIDE = "INSERT OR REPLACE INTO aside VALUES (?, ?, ?)"
-
-
-class LearnerLost(RunError):
-    """A process of the learner died, or does not answer."""
 
 
 class Suspects:

@@ -52,8 +52,13 @@ def test_groups_survive_the_queue_and_bring_no_jax_into_it(connection):
     (back,) = queue.get(1, 5.0)
     assert back.key == ("train", 3)
     np.testing.assert_array_equal(back.rollout.tokens[1], group.rollout.tokens[1])
-    code = "import cluster.messages, sys; assert not {'jax', 'ray'} & sys.modules.keys()"
-    assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
+    for module, heavy in (
+        ("cluster.messages", ("jax", "ray")),
+        ("cluster.queues", ("jax",)),  # what the processes of queues and of the store import
+        ("cluster.weights", ("jax",)),
+    ):
+        code = f"import {module}, sys; assert not {{*{heavy}}} & sys.modules.keys()"
+        assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
 
 
 def test_weights_come_by_version(connection):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from configs.errors import LearnerLost
 from learner.audit import audit
 from learner.stored import stored_steps
-from learner.suspects import LOST_UPDATES, SET_ASIDE, LearnerLost
+from learner.suspects import LOST_UPDATES, SET_ASIDE
 from tests.learner.conftest import make_permit
 from tests.pipeline import Pipeline, config_of
 

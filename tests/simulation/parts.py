@@ -9,12 +9,12 @@ import numpy as np
 
 from cluster.messages import Permit, Question, RolloutGroup, ScoredGroup, Verdict
 from cluster.queues import _Queue
+from configs.errors import LearnerLost
 from configs.schema import RunConfig
 from learner import loop
 from learner.collect import WorkLost
 from learner.history import History
 from learner.ledger import Ledger
-from learner.suspects import LearnerLost
 from tests.simulation.world import Disk, Poison, World
 
 JUDGE = -1  # among the actors
