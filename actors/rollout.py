@@ -47,6 +47,7 @@ class RolloutActor:
         self._base: Params | None = None  # what adapters lie over, once one came
         self._merge = jax.jit(partial(merged, model.architecture, config.lora))
         self._waiting: deque[Permit] = deque()
+        self._queue_is_long = False  # it gave as many as were asked for
 
     @property
     def version(self) -> int:
@@ -62,17 +63,30 @@ class RolloutActor:
         """One turn: take permits, admit what fits, decode a chunk, hand finished groups on."""
         self._take_permits(timeout_s)
         self._admit()
-        if finished := self.engine.step():
+        finished = self.engine.collect()
+        self._fill_up()
+        self.engine.decode()
+        if finished:
             self.rollouts.put([self._group(sampled) for sampled in finished])
+
+    def _fill_up(self) -> None:
+        """More permits where slots of a whole group got free at once, before the next chunk leaves
+        them empty. Another policy waits for the next turn: its version may not be there before the
+        groups that just finished are handed on."""
+        if self._queue_is_long and self.engine.unfilled >= self.config.rollout.group_size:
+            self._take_permits(0.0)
+        if self._waiting and self._waiting[0].policy_version == self.engine.version:
+            self._admit()
 
     def _take_permits(self, timeout_s: float) -> None:
         if self._waiting:
             return
         idle = not self.engine.busy
         if idle or self.engine.room:
-            self._waiting.extend(
-                self.permits.get(max(1, self.engine.room), timeout_s if idle else 0.0)
-            )
+            wanted = max(1, self.engine.room)
+            taken = self.permits.get(wanted, timeout_s if idle else 0.0)
+            self._queue_is_long = len(taken) == wanted
+            self._waiting.extend(taken)
 
     def _admit(self) -> None:
         """Submit permits whose policy is loaded, as far as there is room."""

@@ -56,7 +56,7 @@ def programs(config, vocabulary: int) -> dict[str, Callable]:
     from learner.policy.model import build_model
     from learner.policy.slots import shape_of
 
-    shape = shape_of(config.rollout)
+    shape = shape_of(config.rollout, config.model.compute_dtype)
 
     def rollout():
         return lowered(build_model(config.model, vocabulary), shape, (1,))

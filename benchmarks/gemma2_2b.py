@@ -104,7 +104,8 @@ def generation(settings: Sequence[str]) -> dict:
     # all slots are alive but for the last of them
     step_s = seconds / (engine.counts.steps - before.steps) * section.slots
     found = budget_of(model, config, 1)
-    like, item = model.architecture, jnp.dtype(config.model.compute_dtype).itemsize
+    like = model.architecture
+    item = jnp.dtype(section.cache_dtype or config.model.compute_dtype).itemsize
     token_bytes = 2 * like.layers * like.kv_heads * like.head_dim * item
     prompts = section.slots / section.group_size * section.max_prompt_tokens
     used = token_bytes * (prompts + section.slots * section.max_new_tokens / 2)

@@ -50,18 +50,21 @@ def slots_of(size: str, work: Work) -> int:
     return RAGGED_SLOTS[size] if work.mode.shortest < work.mode.longest else SLOTS
 
 
-def make_engine(size: str, work: Work, weights, slots: int) -> Engine:
+def make_engine(size: str, work: Work, weights, slots: int, cache: str) -> Engine:
     sizes = dataclasses.asdict(SIZES[size])
     vocabulary = sizes.pop("vocabulary")
     model = build_model(ModelSection.model_validate(sizes), vocabulary)
     longest = work.mode.longest
-    section = RolloutSection(
-        group_size=work.siblings,
-        max_prompt_tokens=work.mode.prompt,
-        max_reasoning_tokens=longest - 1,
-        max_answer_tokens=1,
-        slots=slots,
-        chunk=CHUNK,
+    section = RolloutSection.model_validate(
+        {
+            "group_size": work.siblings,
+            "max_prompt_tokens": work.mode.prompt,
+            "max_reasoning_tokens": longest - 1,
+            "max_answer_tokens": 1,
+            "slots": slots,
+            "chunk": CHUNK,
+            "cache_dtype": cache,
+        }
     )
     engine = Engine(model, section, Endings(), seed=0)
     engine.load(weights)
@@ -81,7 +84,13 @@ def generate(engine: Engine, work: Work, groups) -> dict:
     first: list[float] = []
     queued = {"steps": 0, "dead": 0}  # while there was work that had no slot
     tokens, more, start = 0, True, time.perf_counter()
+    counted = False
     while more or engine.busy:
+        before, done, after = engine.counts, engine.collect(), engine.counts
+        first += [time.perf_counter() - start] * (after.begun - before.begun)
+        if counted:
+            queued["steps"] += after.steps - before.steps
+            queued["dead"] += after.steps - before.steps - after.drawn + before.drawn
         taken = []
         while more and len(taken) < engine.room:
             try:
@@ -90,21 +99,16 @@ def generate(engine: Engine, work: Work, groups) -> dict:
                 more = False
         if taken:
             engine.submit([permit(work, g) for g in taken], [budgets(work, g) for g in taken])
-        before, standing = engine.counts, engine.standing
-        done = engine.step()
-        after = engine.counts
+        counted = more or engine.unfilled < 0
+        engine.decode()
         tokens += sum(len(row) for sampled in done for row in sampled.tokens)
-        first += [time.perf_counter() - start] * (after.begun - before.begun)
-        if more or standing:
-            queued["steps"] += after.steps - before.steps
-            queued["dead"] += after.steps - before.steps - after.drawn + before.drawn
     return {"tokens": tokens, "first": first, **queued}
 
 
-def serve(size: str, work: Work, folder, groups, ready, results) -> None:
+def serve(size: str, work: Work, folder, cache: str, groups, ready, results) -> None:
     """A process: compile, generate a little, wait for the others, then work."""
     compiled = CompileClock()
-    engine = make_engine(size, work, read_weights(folder), slots_of(size, work))
+    engine = make_engine(size, work, read_weights(folder), slots_of(size, work), cache)
     warm: queue.Queue = queue.Queue()
     for group in range(max(1, min(len(work.prompts), 3))):
         warm.put(group)
@@ -115,13 +119,13 @@ def serve(size: str, work: Work, folder, groups, ready, results) -> None:
     results.put(result | {"programs": programs, "recompiled": compiled.programs - programs})
 
 
-def measure(size: str, work: Work, folder) -> dict:
+def measure(size: str, work: Work, folder, cache: str) -> dict:
     processes = os.cpu_count() or 1
     groups, results = CONTEXT.Queue(), CONTEXT.Queue()
     ready = CONTEXT.Barrier(processes + 1)
     for group in range(len(work.prompts)):
         groups.put(group)
-    arguments = (size, work, folder, groups, ready, results)
+    arguments = (size, work, folder, cache, groups, ready, results)
     children = [CONTEXT.Process(target=serve, args=arguments) for _ in range(processes)]
     for child in children:
         child.start()
@@ -164,17 +168,22 @@ def best_of(times: int, call) -> float:
     return min(found)
 
 
-def bandwidth_shares(size: str, weights) -> dict:
+def bandwidth_shares(size: str, weights, cache: str) -> dict:
     """For 1, 16 and 64 slots: bytes of weights and used cache that a decode step reads, over its
     time, as a share of the speed of a copy in the same process. Prompts of 64, all slots alive."""
     speed, found = copy_bandwidth(), {}
     weight_bytes = sum(array.nbytes for array in weights.values())
     shape = SIZES[size]
+    head_bytes = {
+        "": 4 * shape.head_dim,
+        "bfloat16": 2 * shape.head_dim,
+        "int8": shape.head_dim + 4,
+    }
+    token_bytes = 2 * shape.layers * shape.kv_heads * head_bytes[cache]
     for slots in (1, 16, 64):
         siblings = min(8, max(2, slots))
         work = make_work(size, "even", siblings, siblings * -(-slots // siblings), 0)
-        engine = make_engine(size, work, weights, max(slots, siblings))
-        token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * 4
+        engine = make_engine(size, work, weights, max(slots, siblings), cache)
         used = slots * work.mode.longest // 2 + len(work.prompts) * work.mode.prompt
         seconds = step_seconds(engine, work, slots)
         read = weight_bytes + used * token_bytes
@@ -208,14 +217,18 @@ def step_seconds(engine: Engine, work: Work, slots: int) -> float:
 def main() -> None:
     parser = peer_arguments(__doc__)
     parser.add_argument("--bandwidth", action="store_true")
+    parser.add_argument("--cache-dtype", default="")
     args = parser.parse_args()
     print_account = reserve_stdout()
     if args.bandwidth:
         weights = {name: np.array(value) for name, value in read_weights(args.weights).items()}
-        print_account(bandwidth_shares(args.size, weights))
+        print_account(bandwidth_shares(args.size, weights, args.cache_dtype))
         return
     print_account(
-        {mode: measure(args.size, work, args.weights) for mode, work in works(args).items()}
+        {
+            mode: measure(args.size, work, args.weights, args.cache_dtype)
+            for mode, work in works(args).items()
+        }
     )
 
 

@@ -73,11 +73,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--contestants", type=names(tuple(CONTESTANTS)), default=",".join(CONTESTANTS)
     )
+    parser.add_argument(
+        "--completions", type=int, help="of a turn of every mode, in place of this file's"
+    )
+    parser.add_argument("--cache-dtype", default="", help="our rollout.cache_dtype")
     parser.add_argument("--bandwidth", action="store_true", help="measure bandwidth_share too")
     parser.add_argument("--seed", type=int, default=0)
     args = race.parse(parser)
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
+    most = max(map(int, args.siblings))
+    if args.completions is not None and args.completions < most:
+        parser.error(f"--completions = {args.completions} is not a group of {most}")
     return args
 
 
@@ -99,7 +106,7 @@ def run(args: argparse.Namespace, interpreters: dict[str, str]) -> tuple[Results
                         accounts[name].setdefault(key, []).append(account)
                         race.say(f"{key:<22}{name:<7}{account['tokens_per_s']:10.1f} tokens/s")
             if args.bandwidth:
-                shares[size] = bandwidth(size, weights)
+                shares[size] = bandwidth(args, size, weights)
     return {
         name: {key: race.summarize(rounds) for key, rounds in by_key.items()}
         for name, by_key in accounts.items()
@@ -114,19 +121,20 @@ def turn(args, interpreter: str, name: str, which: tuple[str, str, int], weights
         f"--weights={weights}",
         f"--size={size}",
         f"--siblings={siblings}",
-        "--modes=" + ",".join(f"{mode}:{COMPLETIONS[size][mode]}" for mode in args.modes),
+        "--modes="
+        + ",".join(f"{mode}:{args.completions or COMPLETIONS[size][mode]}" for mode in args.modes),
         f"--seed={args.seed + number}",
+        *([f"--cache-dtype={args.cache_dtype}"] if name == "ours" else []),
     ]
     log = LOGS / f"rollout-{name}-{size}-{siblings}-{number}.log"
     return race.last_json(race.run_child(command, log))
 
 
-def bandwidth(size: str, weights: Path) -> dict:
+def bandwidth(args: argparse.Namespace, size: str, weights: Path) -> dict:
     script = str(HERE / CONTESTANTS["ours"].script)
-    command = [sys.executable, script, f"--weights={weights}", f"--size={size}", "--bandwidth"]
-    return race.last_json(
-        race.run_child([*command, "--modes="], LOGS / f"rollout-bandwidth-{size}.log")
-    )
+    command = [sys.executable, script, f"--weights={weights}", f"--size={size}", "--modes="]
+    command += ["--bandwidth", f"--cache-dtype={args.cache_dtype}"]
+    return race.last_json(race.run_child(command, LOGS / f"rollout-bandwidth-{size}.log"))
 
 
 def write_weights(folder: Path, size: str) -> None:

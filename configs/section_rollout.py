@@ -33,6 +33,10 @@ class RolloutSection(Section):
     """A new policy waits until nothing is in progress; or completions go on with it from the next
     chunk, and a run is not the same run bit for bit any more."""
 
+    cache_dtype: Literal["", "bfloat16", "int8"] = ""
+    """Of the keys and values that are kept; "": `model.compute_dtype`. Others take less memory and
+    change log-probabilities (docs/engine.md). Part of what a sample's bits depend on."""
+
     @property
     def max_new_tokens(self) -> int:
         return self.max_reasoning_tokens + self.max_answer_tokens

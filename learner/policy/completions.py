@@ -1,7 +1,7 @@
 """What an engine is asked for and what it gives back: permits that fit, and completions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,27 @@ class Sampled:
     versions: tuple[np.ndarray, ...]  # G x [N] int32, of the weights that each token was drawn with
     truncated: np.ndarray  # [G] bool
     failed: str = ""  # why there are none (each is empty then); "" when there are
+
+
+@dataclass
+class Group:
+    """A permit in progress: `row` is the place of its prompt in the cache."""
+
+    permit: Permit
+    budgets: Sequence[Budget]
+    row: int
+    completions: dict[int, tuple] = field(default_factory=dict)
+    """(tokens, logprobs, versions, truncated) of each sibling that has finished."""
+
+    @property
+    def whole(self) -> bool:
+        return len(self.completions) == self.permit.siblings
+
+    def sampled(self) -> Sampled:
+        """The completions of all siblings, in their order."""
+        in_order = (self.completions[sibling] for sibling in range(self.permit.siblings))
+        tokens, logprobs, versions, cut = zip(*in_order, strict=True)
+        return Sampled(self.permit, tokens, logprobs, versions, np.array(cut))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ S = slots, G = siblings.
 import heapq
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 import jax
@@ -23,7 +23,7 @@ import numpy as np
 
 from cluster.messages import Permit, Restraint
 from configs.schema import RolloutSection
-from learner.policy.completions import Counts, Sampled, Tape, failure, unfit
+from learner.policy.completions import Counts, Group, Sampled, Tape, failure, unfit
 from learner.policy.draw import DEAD
 from learner.policy.endings import Budget, Course, Endings
 from learner.policy.lean import LeanDecoder
@@ -48,17 +48,6 @@ class Decoder(Protocol):
     def clear(self) -> None: ...
 
 
-@dataclass
-class _Group:
-    """A permit in progress: `row` is the place of its prompt in the cache."""
-
-    permit: Permit
-    budgets: Sequence[Budget]
-    row: int
-    completions: dict[int, tuple] = field(default_factory=dict)
-    """(tokens, logprobs, versions, truncated) of each sibling that has finished."""
-
-
 class Engine:
     """Decodes permits in slots. Not thread-safe; one per process.
 
@@ -66,7 +55,7 @@ class Engine:
     """
 
     def __init__(self, model: PolicyModel, section: RolloutSection, endings: Endings, seed: int):
-        slots, self.shape = section.slots, shape_of(section)
+        slots, self.shape = section.slots, shape_of(section, model.compute_dtype)
         self._training_shape = self.shape
         self._budget = Budget(section.max_reasoning_tokens, section.max_answer_tokens)
         self._ends_apart = section.at_reasoning_budget == "end"
@@ -78,9 +67,9 @@ class Engine:
         self.decoder: Decoder = decoder(model, self.shape, endings.stops)
         self._state = Slots.empty(slots, self.shape.chunk)
         self._courses: list[Course | None] = [None] * slots
-        self._owner: list[tuple[_Group, int] | None] = [None] * slots
+        self._owner: list[tuple[Group, int] | None] = [None] * slots
         self._free_slots, self._free_rows = list(range(slots)), list(range(self.shape.rows))
-        self._standing: deque[tuple[_Group, int]] = deque()  # siblings without a slot yet
+        self._standing: deque[tuple[Group, int]] = deque()  # siblings without a slot yet
         self._failed: list[Sampled] = []  # not handed out yet
         self._vocabulary = model.architecture.vocabulary
         self._tape = Tape(slots, section.max_new_tokens)
@@ -110,11 +99,6 @@ class Engine:
     def busy(self) -> bool:
         return len(self._free_rows) < self.shape.rows or bool(self._failed)
 
-    @property
-    def standing(self) -> int:
-        """Siblings that wait for a slot."""
-        return len(self._standing)
-
     def turn_to(self, permit: Permit) -> bool:
         """Be ready for permits of this kind; False while others are in progress.
 
@@ -134,19 +118,24 @@ class Engine:
         return self._training_shape.kind(permit.siblings == 1, permit.restraint != Restraint())
 
     @property
+    def unfilled(self) -> int:
+        """Slots that the next chunk leaves empty, if nothing is submitted; below 0: siblings that
+        wait for one."""
+        return len(self._free_slots) - len(self._standing)
+
+    @property
     def room(self) -> int:
         """Groups that may be submitted now: those that fill the free slots, or one to have work at
         hand when the next slot gets free."""
-        free, standing = len(self._free_slots), len(self._standing)
-        if standing > free:
+        if self.unfilled < 0:
             return 0
-        return min(len(self._free_rows), max(1, -(-(free - standing) // self.shape.seats)))
+        return min(len(self._free_rows), max(1, -(-self.unfilled // self.shape.seats)))
 
     def submit(self, permits: Sequence[Permit], budgets: Sequence[Sequence[Budget]] = ()) -> None:
         """Read the prompts of whole groups; their siblings decode as slots get free.
 
         `budgets`: of each sibling of each permit, instead of the configured ones. What cannot be
-        sampled comes back from `step` with its reason; the others go on. All permits that are in
+        sampled comes back from `collect` with its reason; the others go on. All permits that are in
         progress together are of one kind (`turn_to`).
         """
         if not all(self.turn_to(permit) for permit in permits):
@@ -157,17 +146,23 @@ class Engine:
             if reason := unfit(permit, own, self.shape, self._vocabulary):
                 self._failed.append(failure(permit, reason))
                 continue
-            taken.append(_Group(permit, own, heapq.heappop(self._free_rows)))
+            taken.append(Group(permit, own, heapq.heappop(self._free_rows)))
         self._standing.extend((g, sibling) for g in taken for sibling in range(g.permit.siblings))
         self.decoder.prefill([group.permit.tokens for group in taken], [g.row for g in taken])
 
     def step(self) -> list[Sampled]:
-        """Refill slots and decode the next chunk; the groups that finished in the one before.
+        """`collect`, then `decode`: who has more to submit does so before, or in between."""
+        finished = self.collect()
+        self.decode()
+        return finished
 
-        Returns while the chunk is being decoded.
-        """
-        finished = self._failed + self._collect()
-        self._failed = []
+    def collect(self) -> list[Sampled]:
+        """Wait for the chunk in progress; the groups that finished in it."""
+        finished, self._failed = self._failed + self._read(), []
+        return finished
+
+    def decode(self) -> None:
+        """Refill slots and begin the next chunk; returns while it is being decoded."""
         while self._standing and self._free_slots:
             self._occupy(heapq.heappop(self._free_slots), *self._standing.popleft())
         if self._state.live.any():
@@ -176,9 +171,8 @@ class Engine:
             # the decoder may still read what it was given when the next chunk is prepared
             output = self.decoder.decode(Slots(*(part.copy() for part in self._state)))
             self._running = output, self.version
-        return finished
 
-    def _occupy(self, slot: int, group: _Group, sibling: int) -> None:
+    def _occupy(self, slot: int, group: Group, sibling: int) -> None:
         permit, self._owner[slot] = group.permit, (group, sibling)
         budget, write = group.budgets[sibling], permit.restraint.close_reasoning
         course = Course(budget, self._endings, write) if self._ends_apart or write else None
@@ -193,7 +187,7 @@ class Engine:
                 drawn = int(self._state.drawn[slot])
                 self._state.given[slot] = course.given(drawn, self.shape.chunk)
 
-    def _collect(self) -> list[Sampled]:
+    def _read(self) -> list[Sampled]:
         """Wait for the chunk, write down what it drew, and free the slots that ended."""
         if self._running is None:
             return []
@@ -267,18 +261,16 @@ class Engine:
                 self.counts, drawn=self.counts.drawn - over, begun=self.counts.begun - again
             )
 
-    def _end(self, slot: int, owner: tuple[_Group, int], truncated: bool) -> list[Sampled]:
+    def _end(self, slot: int, owner: tuple[Group, int], truncated: bool) -> list[Sampled]:
         """Free the slot; the completions of its group if this was the last one."""
         group, sibling = owner
         completion = self._tape.completion(slot, self._state.drawn[slot])
         group.completions[sibling] = (*completion, truncated)
         self._free(slot)
-        if len(group.completions) < group.permit.siblings:
+        if not group.whole:
             return []
         heapq.heappush(self._free_rows, group.row)
-        in_order = (group.completions[sibling] for sibling in range(group.permit.siblings))
-        tokens, logprobs, versions, cut = zip(*in_order, strict=True)
-        return [Sampled(group.permit, tokens, logprobs, versions, np.array(cut))]
+        return [group.sampled()]
 
     def _fail(self, slots: np.ndarray) -> list[Sampled]:
         """Give up the groups of slots whose logits are not finite; the others go on."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from learner.policy.architecture import Architecture
+from learner.policy.kept import Kept, numbers
 from learner.policy.model import Params, PolicyModel
 
 Weights = dict[str, Any]
@@ -70,16 +71,21 @@ def _wide_product(x_MD, weight):
     return x_MD @ (weight.T if _by_output(weight) else weight)
 
 
-def attend(q, k, v, mask):
+def attend(q, k: Kept, v: Kept, mask):
     """Weighted sums of values [..., M, H] and totals of weights [..., M], both float32.
 
-    q [..., M, H], k [..., H, C], v [..., C, H]. The weights are exp(score): Gemma2's soft-cap
-    bounds scores, so that no maximum has to be taken off and parts simply add up.
+    q [..., M, H], k [..., H, C], v [..., C, H]; the latter two as a cache keeps them. The weights
+    are exp(score): Gemma2's soft-cap bounds scores, so that no maximum has to be taken off and
+    parts simply add up.
     """
-    scores = jnp.einsum("...mh,...hc->...mc", q, k, preferred_element_type=jnp.float32)
+    keys, scale_k = numbers(k, q.dtype)  # scales [..., 1, C] and [..., C, 1]
+    values, scale_v = numbers(v, q.dtype)
+    scores = jnp.einsum("...mh,...hc->...mc", q, keys, preferred_element_type=jnp.float32)
+    scores = scores if scale_k is None else scores * scale_k
     weight = jnp.where(mask, jnp.exp(capped(scores, SCORE_CAP)), 0)
+    scaled = weight if scale_v is None else weight * scale_v.swapaxes(-1, -2)
     sums = jnp.einsum(
-        "...mc,...ch->...mh", weight.astype(v.dtype), v, preferred_element_type=jnp.float32
+        "...mc,...ch->...mh", scaled.astype(q.dtype), values, preferred_element_type=jnp.float32
     )
     return sums, weight.sum(axis=-1)
 

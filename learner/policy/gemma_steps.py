@@ -32,14 +32,15 @@ from learner.policy.gemma_layers import (
     norm,
     project,
 )
+from learner.policy.kept import Kept, empty, write
 from learner.policy.model import PolicyModel
 from learner.policy.slots import Reading, Shape, Slots
 
-Arrays = list[jax.Array]  # one a layer
+Arrays = list[Kept]  # one a layer
 
 
 class Cache(NamedTuple):
-    """Keys and values, in the compute dtype."""
+    """Keys and values, in the dtype of the cache."""
 
     prompt_k: Arrays  # [R, K, H, P]
     prompt_v: Arrays  # [R, K, P, H]
@@ -60,6 +61,13 @@ class GemmaSteps:
 
         What padding writes is masked when the prompt is read. The last layer ends with its keys.
         """
+
+        def place_k(old, new):
+            return old.at[rows_N, :, :, :length].set(new, mode="drop")
+
+        def place_v(old, new):
+            return old.at[rows_N, :, :length].set(new, mode="drop")
+
         found = self.model.architecture
         count, length = tokens_NP.shape
         heads, size = found.kv_heads, found.head_dim
@@ -71,9 +79,8 @@ class GemmaSteps:
             q, k, v = project(found, layer, x_MD, positions_M)
             k = k.reshape(count, length, heads, size).transpose(0, 2, 3, 1)
             v = v.reshape(count, length, heads, size).transpose(0, 2, 1, 3)
-            old_k, old_v = cache.prompt_k[number], cache.prompt_v[number]
-            prompt_k.append(old_k.at[rows_N, :, :, :length].set(k, mode="drop"))
-            prompt_v.append(old_v.at[rows_N, :, :length].set(v, mode="drop"))
+            prompt_k.append(write(place_k, cache.prompt_k[number], k, 2))
+            prompt_v.append(write(place_v, cache.prompt_v[number], v, 3))
             if number == found.layers - 1:
                 break
             q = q.reshape(count, length, heads, -1, size).transpose(0, 2, 3, 1, 4)
@@ -89,6 +96,13 @@ class GemmaSteps:
     ) -> Cache:
         """Write keys and values of the L tokens of a prompt from position `first` on into a row,
         which holds those of the tokens before."""
+
+        def place_k(old, new):
+            return jax.lax.dynamic_update_slice(old, new[None], (row, 0, 0, first))
+
+        def place_v(old, new):
+            return jax.lax.dynamic_update_slice(old, new[None], (row, 0, first, 0))
+
         found = self.model.architecture
         length, heads, size = len(tokens_L), found.kv_heads, found.head_dim
         positions_L = first + jnp.arange(length)
@@ -97,18 +111,14 @@ class GemmaSteps:
         prompt_k, prompt_v = list(cache.prompt_k), list(cache.prompt_v)
         for number, layer in enumerate(w["layers"]):
             q, k, v = project(found, layer, x_LD, positions_L)
-            prompt_k[number] = jax.lax.dynamic_update_slice(
-                prompt_k[number], k.transpose(1, 2, 0)[None], (row, 0, 0, first)
-            )
-            prompt_v[number] = jax.lax.dynamic_update_slice(
-                prompt_v[number], v.swapaxes(0, 1)[None], (row, 0, first, 0)
-            )
+            prompt_k[number] = write(place_k, prompt_k[number], k.transpose(1, 2, 0), 1)
+            prompt_v[number] = write(place_v, prompt_v[number], v.swapaxes(0, 1), 2)
             if number == found.layers - 1:
                 break
             q = q.transpose(1, 2, 0, 3)
             mask_LP = (distance_LP >= 0) & (distance_LP < self._window(number))
             mask_MP = jnp.tile(mask_LP, (q.shape[1], 1))
-            keys, values = prompt_k[number][row], prompt_v[number][row]
+            keys, values = jax.tree.map(lambda x: x[row], (prompt_k[number], prompt_v[number]))
             sums, totals = attend(q.reshape(heads, -1, size), keys, values, mask_MP)
             read = (sums / totals[..., None]).reshape(q.shape).transpose(2, 0, 1, 3)
             x_LD = finish_layer(layer, x_LD, read.reshape(length, -1))
@@ -125,15 +135,17 @@ class GemmaSteps:
         picked = cache if everything else self._pick(cache, reading)
         own_S = jnp.where(state.position < state.limit, state.position - state.start, 0)
         given = _Given(w, picked, state, reading, own_S)
-        sizes = (shape.slots, found.kv_heads, found.head_dim, shape.chunk)
-        zeros_k = jnp.zeros(sizes, self.model.compute_dtype)
-        fresh = [(zeros_k, zeros_k.swapaxes(2, 3)) for _ in range(found.layers)]
+        heads, size = found.kv_heads, found.head_dim
+        zeros_k = empty((shape.slots, heads, size, shape.chunk), shape.cache_dtype, 2)
+        zeros_v = empty((shape.slots, heads, shape.chunk, size), shape.cache_dtype, 3)
+        fresh = [(zeros_k, zeros_v) for _ in range(found.layers)]
         step = partial(self._step, given)
         fresh, output = sample_chunk(step, fresh, state, shape, self.stops)
+        fresh_k, fresh_v = map(list, zip(*fresh, strict=True))
         keep = partial(_keep, own_S // shape.block, own_S % shape.block)
         return cache._replace(
-            own_k=[keep(old, new, 2) for old, (new, _) in zip(cache.own_k, fresh, strict=True)],
-            own_v=[keep(old, new, 1) for old, (_, new) in zip(cache.own_v, fresh, strict=True)],
+            own_k=jax.tree.map(partial(keep, axis=2), cache.own_k, fresh_k),
+            own_v=jax.tree.map(partial(keep, axis=1), cache.own_v, fresh_v),
         ), output
 
     def _window(self, layer: int) -> int:
@@ -145,8 +157,8 @@ class GemmaSteps:
         """The cache without what the chunk does not read."""
         own = (cache.own_k, cache.own_v)
         if self.shape.blocks > 1:
-            own = tuple([layer[reading.blocks] for layer in part] for part in own)
-        prompt = ([layer[reading.rows] for layer in part] for part in cache[:2])
+            own = jax.tree.map(lambda x: x[reading.blocks], own)
+        prompt = jax.tree.map(lambda x: x[reading.rows], cache[:2])
         return Cache(*prompt, *own)
 
     def _step(self, given: "_Given", fresh, tokens_S, number):
@@ -154,12 +166,13 @@ class GemmaSteps:
         found, shape = self.model.architecture, self.shape
         x_SD = embed(given.weights, tokens_S)
         positions_S = given.state.position + number
+        place = partial(jax.lax.dynamic_update_index_in_dim, index=number)
         new = []
         for index, layer in enumerate(given.weights["layers"]):
             q, k, v = project(found, layer, x_SD, positions_S)
             fresh_k, fresh_v = fresh[index]
-            fresh_k = jax.lax.dynamic_update_index_in_dim(fresh_k, k[..., None], number, 3)
-            fresh_v = jax.lax.dynamic_update_index_in_dim(fresh_v, v[:, :, None], number, 2)
+            fresh_k = write(partial(place, axis=3), fresh_k, k[..., None], 2)
+            fresh_v = write(partial(place, axis=2), fresh_v, v[:, :, None], 3)
             new.append((fresh_k, fresh_v))
             distance_T = number - jnp.arange(shape.chunk)
             window = self._window(index)
@@ -246,10 +259,12 @@ def empty_cache(model: PolicyModel, shape: Shape) -> Cache:
     found = model.architecture
     heads, size = found.kv_heads, found.head_dim
     blocks = shape.slots * shape.blocks
-    sizes = (
-        (shape.rows, heads, size, shape.places),
-        (shape.rows, heads, shape.places, size),
-        (blocks, heads, size, shape.block),
-        (blocks, heads, shape.block, size),
+    sizes = (  # and the axis of a head's numbers
+        ((shape.rows, heads, size, shape.places), 2),
+        ((shape.rows, heads, shape.places, size), 3),
+        ((blocks, heads, size, shape.block), 2),
+        ((blocks, heads, shape.block, size), 3),
     )
-    return Cache(*([jnp.zeros(s, model.compute_dtype) for _ in range(found.layers)] for s in sizes))
+    return Cache(
+        *([empty(s, shape.cache_dtype, axis) for _ in range(found.layers)] for s, axis in sizes)
+    )

@@ -28,9 +28,9 @@ class Room:
 
 def room_of(model: PolicyModel, section: RolloutSection) -> Room:
     """Of the engine that this configuration makes; nothing is allocated."""
-    cache, reading = _bytes(model, shape_of(section))
+    cache, reading = _bytes(model, shape_of(section, model.compute_dtype))
     one = section.model_copy(update={"slots": section.group_size})
-    return Room(cache, reading, sum(_bytes(model, shape_of(one))))
+    return Room(cache, reading, sum(_bytes(model, shape_of(one, model.compute_dtype))))
 
 
 def _bytes(model: PolicyModel, shape: Shape) -> tuple[int, int]:

@@ -100,6 +100,7 @@ class Shape:
     new: int
     chunk: int
     piece: int
+    cache_dtype: str  # of keys and values that are kept
     restrained: bool = False  # tokens are drawn, or written, as `messages.Restraint` says
 
     def kind(self, alone: bool, restrained: bool) -> "Shape":
@@ -235,8 +236,8 @@ class Shape:
         return -(-own // self.block)
 
 
-def shape_of(section: RolloutSection) -> Shape:
-    """The sizes of the engine of a configuration."""
+def shape_of(section: RolloutSection, compute_dtype: str) -> Shape:
+    """The sizes of the engine of a configuration, for a model that computes in this dtype."""
     return Shape(
         slots=section.slots,
         seats=section.group_size,
@@ -245,4 +246,5 @@ def shape_of(section: RolloutSection) -> Shape:
         new=section.max_new_tokens,
         chunk=section.chunk,
         piece=_PIECE,
+        cache_dtype=section.cache_dtype or compute_dtype,
     )

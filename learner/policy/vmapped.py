@@ -1,7 +1,8 @@
 """The decoder of any Tunix model: its single-row step, `vmap`ped over the slots.
 
 Each slot has a cache of its own with its own position, into which the keys and values of its prompt
-are copied. Gemma2 has a faster one (`lean.py`).
+are copied. Gemma2 has a faster one (`lean.py`). Where keys and values are not kept in the dtype
+that modules compute in, a layer's are restored for each step.
 
 S = slots, R = prompts in progress, N = prompts of a prefill, P = prompt length, V = vocabulary.
 """
@@ -15,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from learner.policy.draw import sample_chunk
+from learner.policy.kept import Kept, empty, restored, write
 from learner.policy.model import (
     Cache,
     Params,
     PolicyModel,
-    empty_cache,
     hidden_states,
     logits,
     prompt_states,
@@ -106,10 +107,14 @@ def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Prog
 
 def empty_caches(model: PolicyModel, shape: Shape) -> tuple[Cache, Cache]:
     """Of prompts, and of slots: a prompt and its completion."""
-    return (
-        empty_cache(model, shape.rows, shape.places),
-        empty_cache(model, shape.slots, shape.places + shape.new),
-    )
+    found = model.architecture
+
+    def of(rows: int, length: int) -> Cache:
+        sizes = (rows, length, found.kv_heads, found.head_dim)
+        kept = partial(empty, sizes, shape.cache_dtype, 3)
+        return {f"layer_{number}": {"k": kept(), "v": kept()} for number in range(found.layers)}
+
+    return of(shape.rows, shape.places), of(shape.slots, shape.places + shape.new)
 
 
 def prefill(model: PolicyModel, params: Params, prompts: Cache, tokens_NP, rows_N) -> Cache:
@@ -118,12 +123,13 @@ def prefill(model: PolicyModel, params: Params, prompts: Cache, tokens_NP, rows_
     What the padding writes behind a prompt is overwritten or masked when a slot decodes.
     """
     length = tokens_NP.shape[1]
+
+    def place(old, new):
+        return old.at[rows_N, :length].set(new, mode="drop")
+
     _, filled = prompt_states(model, model.bind(params), tokens_NP)
     return {
-        name: {
-            part: layer[part].at[rows_N, :length].set(filled[name][part], mode="drop")
-            for part in ("k", "v")
-        }
+        name: {part: write(place, layer[part], filled[name][part], axis=3) for part in ("k", "v")}
         for name, layer in prompts.items()
     }
 
@@ -133,20 +139,18 @@ def prefill_piece(
 ) -> Cache:
     """Write keys and values of the L tokens of a prompt from position `first` on into a row, which
     holds those of the tokens before."""
-    held = {
-        name: {part: layer[part][row][None] for part in ("k", "v")} | {"end_index": first[None]}
-        for name, layer in prompts.items()
-    }
-    length = next(iter(held.values()))["k"].shape[1]
+    held = jax.tree.map(lambda x: x[row], prompts)
+    length = jax.tree.leaves(held)[0].shape[0]
     positions_L = first + jnp.arange(len(tokens_L))
     mask_LP = jnp.arange(length) <= positions_L[:, None]
+    given = {name: _given(model, layer, first) for name, layer in held.items()}
     _, filled = hidden_states(
-        model.bind(params), tokens_L[None], positions_L[None], mask_LP[None], held
+        model.bind(params), tokens_L[None], positions_L[None], mask_LP[None], given
     )
-    return {
-        name: {part: layer[part].at[row].set(filled[name][part][0]) for part in ("k", "v")}
-        for name, layer in prompts.items()
+    taken = {
+        name: _taken(layer, filled[name], first, len(tokens_L)) for name, layer in held.items()
     }
+    return jax.tree.map(lambda whole, one: whole.at[row].set(one), prompts, taken)
 
 
 def decode_chunk(
@@ -154,8 +158,8 @@ def decode_chunk(
 ) -> tuple[Cache, jax.Array]:
     """A chunk in every live slot by `sample`; the cache, and the output of `sample_chunk`."""
     module = model.bind(params)
-    length = next(iter(cache.values()))["k"].shape[1]
-    step_of_slots = jax.vmap(partial(_step_of_slot, module, length))
+    length = jax.tree.leaves(cache)[0].shape[1]
+    step_of_slots = jax.vmap(partial(_step_of_slot, model, module, length))
 
     def step(carry, tokens_S, number):
         return step_of_slots(carry, tokens_S, state.position + number)
@@ -168,27 +172,38 @@ def _seated(prompts: Cache, cache: Cache, state: Slots) -> Cache:
     new_S = (jnp.asarray(state.drawn) == 0) & (state.position < state.limit)
     slots = jnp.where(new_S, jnp.arange(new_S.shape[0]), new_S.shape[0])  # others: nowhere
 
-    def copied():
-        return {
-            name: {
-                part: layer[part]
-                .at[slots, : prompts[name][part].shape[1]]
-                .set(prompts[name][part][state.row], mode="drop")
-                for part in ("k", "v")
-            }
-            for name, layer in cache.items()
-        }
+    def place(own, prompt):
+        return own.at[slots, : prompt.shape[1]].set(prompt[state.row], mode="drop")
 
-    return jax.lax.cond(new_S.any(), copied, lambda: cache)
+    return jax.lax.cond(new_S.any(), lambda: jax.tree.map(place, cache, prompts), lambda: cache)
 
 
-def _step_of_slot(module, length, cache, token, position):
+def _step_of_slot(model, module, length, cache, token, position):
     """Logits [V] after one token of one slot, and the slot's new keys and values."""
-    layers = {
-        name: {part: layer[part][None] for part in ("k", "v")} | {"end_index": position[None]}
-        for name, layer in cache.items()
-    }
+    layers = {name: _given(model, layer, position) for name, layer in cache.items()}
     mask = (jnp.arange(length) <= position)[None, None]
     hidden, layers = hidden_states(module, token[None, None], position[None, None], mask, layers)
-    cache = {name: {part: layer[part][0] for part in ("k", "v")} for name, layer in layers.items()}
+    cache = {name: _taken(layer, layers[name], position, 1) for name, layer in cache.items()}
     return logits(module, hidden[0, 0]), cache
+
+
+def _given(model: PolicyModel, layer: dict[str, Kept], end) -> Cache:
+    """What the module of a layer takes: one row, which ends there."""
+    row = {part: restored(layer[part], model.compute_dtype)[None] for part in ("k", "v")}
+    return row | {"end_index": end[None]}
+
+
+def _taken(layer: dict[str, Kept], filled: Cache, first, count: int) -> dict[str, Kept]:
+    """The row as it is kept, with the `count` tokens from `first` on that the module wrote."""
+
+    def place(old, new):
+        return jax.lax.dynamic_update_slice_in_dim(old, new, first, 0)
+
+    def of(part: str) -> Kept:
+        whole = filled[part][0]
+        if not isinstance(layer[part], tuple) and layer[part].dtype == whole.dtype:
+            return whole
+        fresh = jax.lax.dynamic_slice_in_dim(whole, first, count)
+        return write(place, layer[part], fresh, axis=2)
+
+    return {part: of(part) for part in ("k", "v")}

@@ -44,6 +44,18 @@ def test_a_new_policy_waits_for_the_old_one_or_takes_over(new_weights):
         assert swapped_after < 3 and found == {0: 0, 1: 0, 2: 0, 3: 1, 4: 1}
 
 
+def test_slots_that_get_free_together_are_filled_together():
+    """Four groups for the slots of two, all as long as their budget: no slot is ever empty."""
+    config = make_config(rollout={"ignore_eos": True})
+    permits, weights, rollouts = LocalQueue(), LocalWeights(), LocalQueue()
+    weights.publish(0, jax.jit(build_model(config.model, VOCABULARY).init)(0))
+    actor = RolloutActor(0, config, FakeTokenizer(), permits, weights, rollouts)
+    permits.put([make_permit(i) for i in range(4)])
+    while len(rollouts.items) < 4:
+        actor.serve(0.0)
+    assert actor.engine.counts.steps == actor.engine.counts.drawn == 4 * 4 * 10
+
+
 def test_tags_that_leave_no_answer_are_refused():
     closing = {"eval": {"close_reasoning": True}}
     found = endings_of(make_config(**closing), Words())

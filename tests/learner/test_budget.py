@@ -41,6 +41,10 @@ def test_slots_that_a_memory_has_room_for():
     assert room.group == (4 * 128 + 42 * 64) * 106_496
     assert room.slots(3.5 * room.group, 4) == 12
     assert room.slots(-1, 4) == 0
+    # 26 layers of 4 heads of keys and of values: 256 numbers of one byte, and a scale of four
+    of_bytes = GEMMA.rollout.model_copy(update={"cache_dtype": "int8"})
+    cache = room_of(model_of(GEMMA, 256_000), of_bytes).cache
+    assert cache == (8 * 128 + 16 * 6 * 64) * 26 * 2 * 4 * (256 + 4)
 
 
 def test_a_mesh_that_does_not_divide_is_refused():

@@ -166,7 +166,7 @@ def test_prompts_of_one_completion_fill_all_slots(model, config, params):
     assert engine.turn_to(permits[0]) and engine.room == 8
     engine.submit(permits[:8])
     engine.step()
-    assert not engine.standing and engine.room == 0 and not engine.turn_to(make_permit(30))
+    assert not engine.unfilled and engine.room == 0 and not engine.turn_to(make_permit(30))
     with pytest.raises(RuntimeError, match="two kinds"):
         engine.submit([make_permit(30)])
     while engine.busy:
