@@ -83,8 +83,8 @@ def generate(engine: Engine, work: Work, groups) -> dict:
     """All groups of the queue; what this process did."""
     first: list[float] = []
     queued = {"steps": 0, "dead": 0}  # while there was work that had no slot
-    tokens, more, start = 0, True, time.perf_counter()
-    counted = False
+    tokens, more, counted = 0, True, False
+    start, used = time.perf_counter(), time.process_time()
     while more or engine.busy:
         before, done, after = engine.counts, engine.collect(), engine.counts
         first += [time.perf_counter() - start] * (after.begun - before.begun)
@@ -102,7 +102,7 @@ def generate(engine: Engine, work: Work, groups) -> dict:
         counted = more or engine.unfilled < 0
         engine.decode()
         tokens += sum(len(row) for sampled in done for row in sampled.tokens)
-    return {"tokens": tokens, "first": first, **queued}
+    return {"tokens": tokens, "used": time.process_time() - used, "first": first, **queued}
 
 
 def serve(size: str, work: Work, folder, cache: str, groups, ready, results) -> None:
@@ -142,6 +142,7 @@ def measure(size: str, work: Work, folder, cache: str) -> dict:
     return account(
         work,
         seconds,
+        sum(part["used"] for part in parts),
         first,
         dead / max(1, steps),
         slots=slots_of(size, work),

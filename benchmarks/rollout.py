@@ -13,7 +13,7 @@ Face's has 64; our engine has 64 slots, or 16 where lengths are ragged. What is 
 tokens of the lengths that were asked for, after everything is compiled. Time to first token: until
 the caller has the first token of a completion, all being asked for at once; neither peer hands out
 tokens before its batch ends. Dead share: slot-steps that drew nothing useful; ours while work is
-queued, theirs over the whole turn.
+queued, theirs over the whole turn. Tokens per processor second hardly change with what else runs.
 
 Tunix runs in the project's environment; Hugging Face in .bench/trl, which `benchmarks/grpo.py` uses
 too (torch 2.13.0: a CPU build is needed, see there).
@@ -47,6 +47,8 @@ COMPLETIONS = {  # of a turn: enough that filling and draining do not decide
     "demo": {"prompt_heavy": 256, "even": 256, "long_tail": 192},
     "35m": {"prompt_heavy": 128, "even": 128, "long_tail": 128},
 }
+_SPEED = ("tokens_per_s", "tokens_per_cpu_s")
+COLUMNS = (*_SPEED, "first_token_s", "dead_share", "programs_compiled")
 Results = dict[str, dict[str, dict]]  # contestant -> "size mode G" -> summary
 
 
@@ -200,14 +202,16 @@ def verdict(results: Results, missing: dict[str, str]) -> dict:
 
 
 def table(results: Results, shares: dict) -> list[str]:
-    lines = [f"\n{'':<29}{'tokens/s':>10}{'first token s':>15}{'dead':>7}{'programs':>10}"]
+    lines = [
+        f"\n{'':<29}{'tokens/s':>10}{'/cpu s':>10}{'first token s':>15}{'dead':>7}{'programs':>10}"
+    ]
     for name, by_key in results.items():
         for key, row in by_key.items():
-            rate, first, dead, programs = (
-                row[column]["median"]
-                for column in ("tokens_per_s", "first_token_s", "dead_share", "programs_compiled")
+            rate, used, first, dead, programs = (row[column]["median"] for column in COLUMNS)
+            lines.append(
+                f"{name:<7}{key:<22}{rate:10.1f}{used:10.1f}{first:15.3f}{dead:7.3f}"
+                f"{programs:10.0f}"
             )
-            lines.append(f"{name:<7}{key:<22}{rate:10.1f}{first:15.3f}{dead:7.3f}{programs:10.0f}")
     for size, found in shares.items():
         lines += [f"bandwidth {size:<6}{slots:<10}{value}" for slots, value in found.items()]
     return lines

@@ -6,6 +6,7 @@ Imports nothing but the standard library and numpy: contestants live in differen
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,19 +92,25 @@ def static_account(
     accounts = []
     for size in sizes:
         turn(size)  # compiles
+        used = time.process_time()
         ends = turn(size)
+        used = time.process_time() - used
         rows = [len(prompts) for prompts, _ in work.batches(size)]
         first = [end for (end, _), count in zip(ends, rows, strict=True) for _ in range(count)]
         drawn = sum(steps * count for (_, steps), count in zip(ends, rows, strict=True))
-        accounts.append(account(work, ends[-1][0], first, 1 - work.tokens / drawn, batch=size))
+        dead = 1 - work.tokens / drawn
+        accounts.append(account(work, ends[-1][0], used, first, dead, batch=size))
     return max(accounts, key=lambda one: one["tokens_per_s"])
 
 
-def account(work: Work, seconds: float, first: Sequence[float], dead: float, **extra) -> dict:
-    """`first`: seconds until the caller had the first token of each completion; `dead`: share of
-    the slot-steps that drew nothing useful."""
+def account(
+    work: Work, seconds: float, used: float, first: Sequence[float], dead: float, **extra
+) -> dict:
+    """`used`: processor seconds of all threads; `first`: seconds until the caller had the first
+    token of each completion; `dead`: share of the slot-steps that drew nothing useful."""
     return {
         "tokens_per_s": round(work.tokens / seconds, 1),
+        "tokens_per_cpu_s": round(work.tokens / max(used, 1e-9), 1),
         "first_token_s": round(statistics.median(first), 4),
         "dead_share": round(dead, 4),
         "tokens": work.tokens,
