@@ -78,6 +78,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--completions", type=int, help="of a turn of every mode, in place of this file's"
     )
+    parser.add_argument(
+        "--rows", type=int, help="of a peer's batch, in place of the better of 16 and 64"
+    )
     parser.add_argument("--cache-dtype", default="", help="our rollout.cache_dtype")
     parser.add_argument("--bandwidth", action="store_true", help="measure bandwidth_share too")
     parser.add_argument("--seed", type=int, default=0)
@@ -127,6 +130,7 @@ def turn(args, interpreter: str, name: str, which: tuple[str, str, int], weights
         + ",".join(f"{mode}:{args.completions or COMPLETIONS[size][mode]}" for mode in args.modes),
         f"--seed={args.seed + number}",
         *([f"--cache-dtype={args.cache_dtype}"] if name == "ours" else []),
+        *([f"--rows={args.rows}"] if args.rows and name != "ours" else []),
     ]
     log = LOGS / f"rollout-{name}-{size}-{siblings}-{number}.log"
     return race.last_json(race.run_child(command, log))

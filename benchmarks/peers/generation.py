@@ -126,6 +126,7 @@ def peer_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, required=True)
     parser.add_argument("--modes", required=True, help="mode:completions, separated by commas")
     parser.add_argument("--siblings", type=int, default=8)
+    parser.add_argument("--rows", type=int, help="of a static batch, in place of the best")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 

@@ -18,7 +18,7 @@ from benchmarks.peers.generation import (
 )
 from benchmarks.peers.work import reserve_stdout
 
-BATCHES = (64,)
+ROWS = 64  # of a batch
 NORMS = {  # ours: theirs
     "pre_attention_norm": "input_layernorm",
     "post_attn_norm": "post_attention_layernorm",
@@ -78,7 +78,7 @@ def converted(size: Size, weights) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def measure(model: Gemma2ForCausalLM, work: Work) -> dict:
+def measure(model: Gemma2ForCausalLM, work: Work, rows: int) -> dict:
     def turn(size: int) -> list[tuple[float, int]]:
         start, ends = time.perf_counter(), []
         for prompts, steps in work.batches(size):
@@ -96,7 +96,7 @@ def measure(model: Gemma2ForCausalLM, work: Work) -> dict:
             ends.append((time.perf_counter() - start, steps))
         return ends
 
-    return static_account(work, BATCHES, turn)
+    return static_account(work, (rows,), turn)
 
 
 def main() -> None:
@@ -104,7 +104,8 @@ def main() -> None:
     print_account = reserve_stdout()
     torch.manual_seed(args.seed)
     model = build(SIZES[args.size], read_weights(args.weights))
-    results = {mode: measure(model, work) for mode, work in works(args).items()}
+    rows = args.rows or ROWS
+    results = {mode: measure(model, work, rows) for mode, work in works(args).items()}
     print_account({mode: one | {"programs_compiled": 0} for mode, one in results.items()})
 
 

@@ -61,7 +61,7 @@ def build(size: Size, weights) -> tuple[gemma.ModelConfig, gemma.Gemma]:
     return config, nnx.merge(graph, nnx.from_flat_state(flat))
 
 
-def measure(config: gemma.ModelConfig, model: gemma.Gemma, work: Work) -> dict:
+def measure(config: gemma.ModelConfig, model: gemma.Gemma, work: Work, sizes) -> dict:
     longest = int(work.lengths.max())
     sampler = tunix_sampler.Sampler(
         model,
@@ -90,7 +90,7 @@ def measure(config: gemma.ModelConfig, model: gemma.Gemma, work: Work) -> dict:
             ends.append((time.perf_counter() - start, steps))
         return ends
 
-    return static_account(work, BATCHES, turn)
+    return static_account(work, sizes, turn)
 
 
 def main() -> None:
@@ -98,9 +98,10 @@ def main() -> None:
     print_account = reserve_stdout()
     compiled, results = CompileClock(), {}
     config, model = build(SIZES[args.size], read_weights(args.weights))
+    sizes = (args.rows,) if args.rows else BATCHES
     for mode, work in works(args).items():
         before = compiled.programs
-        results[mode] = measure(config, model, work)
+        results[mode] = measure(config, model, work, sizes)
         results[mode]["programs_compiled"] = compiled.programs - before
     print_account(results)
 
