@@ -95,6 +95,9 @@ class LoopSection(Section):
     """Optimizer steps between the policy that sampled a group and the one that trains on it."""
     order: Literal["exact", "arrival"] = "exact"
     """A step trains on its own prompts, bit for bit again in every run; or on what came first."""
+    max_refills: Annotated[int, Field(ge=0)] = 0
+    """Groups without spread give their place to the next prompts (DAPO's dynamic sampling), until
+    as many as are trained have some, at most so many times `groups_per_step` a step; 0: never."""
     time_budget_s: Annotated[float, Field(gt=0)] = 32400.0
     """Wall time from the start of the command after which training stops, saves and evaluates."""
     wait_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -230,6 +233,12 @@ class RunConfig(Section):
     def trained_groups(self) -> int:
         """Groups of a step that reach the update."""
         return self.grpo.widest_groups or self.loop.groups_per_step
+
+    @property
+    def mixes_policies(self) -> bool:
+        """Whether several policies may have sampled the groups of a step."""
+        loop = self.loop
+        return loop.order == "arrival" or bool(loop.max_refills and loop.max_staleness)
 
     @model_validator(mode="after")
     def _order_fits(self):

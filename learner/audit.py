@@ -22,6 +22,7 @@ from learner.batch import select
 from learner.books import USED, Books, Finding, check_ledger, read_ledger
 from learner.history import content, file_sha256
 from learner.ledger import Ledger, outcomes
+from learner.refill import refilled_rightly
 from learner.stored import (
     Row,
     checkpoint_steps,
@@ -73,7 +74,7 @@ def audit(
 
 def _used_up(books: Books, checkpoints: Path, config: RunConfig) -> Sequence[int]:
     """The prompts that the newest checkpoint has behind it."""
-    if config.loop.order == "exact":
+    if config.loop.order == "exact" and not config.loop.max_refills:
         return range(books.horizon * config.loop.groups_per_step)
     try:
         ledger = Ledger(**read_record(checkpoints, books.horizon)["ledger"])
@@ -130,6 +131,7 @@ def _step_holds(
     if [group.rollout.permit.index for group in groups] != [permit["place"] for permit in permits]:
         return False
     holds = [
+        refilled_rightly(groups, config),
         np.array_equal(advantages, chosen.advantages),
         np.array_equal(trained, np.repeat(chosen.trained[:, None], size, axis=1)),
         outcomes(chosen) == [permit["reason"] or "" for permit in permits],

@@ -14,6 +14,8 @@ from cluster.messages import ScoredGroup
 from configs.schema import RunConfig
 from learner.grpo import group_advantages, overlong_penalty, token_weights
 
+_ROUNDING = 1e-6  # what equal float32 rewards may seem to differ by
+
 
 class Batch(NamedTuple):
     """One optimizer step. Rows are right padded; shapes depend on the configuration alone.
@@ -47,6 +49,7 @@ class StepGroups:
     valid: np.ndarray  # [P, G] bool, False where every judge abstained
     advantages: np.ndarray  # [P, G] float32
     trained: np.ndarray  # [P] bool
+    flat: np.ndarray  # [P] bool, `without_spread` where such groups are refilled, else False
 
     @property
     def mean_reward(self) -> float:
@@ -59,9 +62,10 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
 
     With `grpo.overlong_tokens` rewards are shaped by length first.
     """
-    rewards_PG = np.array([[v.reward for v in group.verdicts] for group in groups], np.float32)
-    valid_PG = np.array([[not v.abstained for v in group.verdicts] for group in groups])
-    rewards_PG[~valid_PG] = 0.0
+    rewards_PG, valid_PG = _judged(groups)
+    flat = np.zeros(len(groups), bool)
+    if config.loop.max_refills:
+        flat = without_spread(groups, config)
     if config.grpo.shuffle_rewards:
         rng = np.random.default_rng((config.run.seed, step))
         shuffled_PG = rng.permuted(rewards_PG, axis=1)
@@ -72,6 +76,7 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
         rewards_PG = shuffled_PG
     shaped_PG = rewards_PG + _overlong(groups, config)
     spread_P = np.array([_spread(r[v]) for r, v in zip(shaped_PG, valid_PG, strict=True)])
+    spread_P[flat] = spread_P[flat].clip(max=0.0)
     widest = np.argsort(-spread_P, kind="stable")[: config.trained_groups]
     trained = np.zeros(len(groups), bool)
     trained[widest] = True
@@ -88,7 +93,28 @@ def select(groups: Sequence[ScoredGroup], config: RunConfig, step: int) -> StepG
             np.ptp(r[v]) if v.any() else 0.0 for r, v in zip(rewards_PG, valid_PG, strict=True)
         ]
         advantages[np.array(ranges_P) <= config.judge.noise] = 0.0
-    return StepGroups(tuple(groups), rewards_PG, valid_PG, advantages.astype(np.float32), trained)
+    advantages = advantages.astype(np.float32)
+    return StepGroups(tuple(groups), rewards_PG, valid_PG, advantages, trained, flat)
+
+
+def without_spread(groups: Sequence[ScoredGroup], config: RunConfig) -> np.ndarray:
+    """[P] bool: groups that teach nothing, since their siblings differ by no more than noise.
+
+    The standard deviation of their rewards (ddof=1, shaped by length) is at most `grpo.std_floor`,
+    or their range is at most `judge.noise`, or fewer than two have a verdict. It depends on the
+    group alone: rewards are taken as they were judged, shuffled or not.
+    """
+    rewards_PG, valid_PG = _judged(groups)
+    shaped_PG = rewards_PG + _overlong(groups, config)
+    floor, noise = max(config.grpo.std_floor, _ROUNDING), config.judge.noise
+
+    def is_flat(rewards, shaped, valid) -> bool:
+        if valid.sum() < 2 or (noise and np.ptp(rewards[valid]) <= noise):
+            return True
+        return bool(shaped[valid].std(ddof=1) <= floor)
+
+    rows = zip(rewards_PG, shaped_PG, valid_PG, strict=True)
+    return np.array([is_flat(*row) for row in rows])
 
 
 def build_batch(chosen: StepGroups, config: RunConfig) -> Batch:
@@ -108,6 +134,14 @@ def build_batch(chosen: StepGroups, config: RunConfig) -> Batch:
         advantages=chosen.advantages[chosen.trained].reshape(-1),
         weights=token_weights(mask_BC, config.grpo.loss_mean),
     )
+
+
+def _judged(groups: Sequence[ScoredGroup]) -> tuple[np.ndarray, np.ndarray]:
+    """[P, G]: rewards, 0 where there is none, and whether there is one."""
+    rewards_PG = np.array([[v.reward for v in group.verdicts] for group in groups], np.float32)
+    valid_PG = np.array([[not v.abstained for v in group.verdicts] for group in groups])
+    rewards_PG[~valid_PG] = 0.0
+    return rewards_PG, valid_PG
 
 
 def _overlong(groups: Sequence[ScoredGroup], config: RunConfig) -> np.ndarray:

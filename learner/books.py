@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cluster.messages import Question
 from configs.schema import RunConfig
 from learner.history import open_database, read_steps
-from learner.ledger import policy_version
+from learner.refill import most_groups, versions_asked
 
 USED = ("trained", "dropped")
 
@@ -97,26 +99,39 @@ def check_ledger(
 
 
 def _check_exact(books: Books, config: RunConfig, wrong: Callable) -> None:
-    per_step = config.loop.groups_per_step
-    books.expect(
-        "prompts used by another step than their own",
-        wrong(lambda place, permit: permit["step"] == place // per_step + 1),
-    )
+    """The prompts of a step follow those of the step before."""
+    counts = _check_counts(books, config)
+    if not config.loop.max_refills:
+        counts = [config.loop.groups_per_step] * books.horizon
+    step_of = np.repeat(np.arange(books.horizon) + 1, counts)  # by place
+    versions = versions_asked(counts, config)
+
+    def holds(name: str, expected: np.ndarray) -> Callable[[int, dict], bool]:
+        return lambda place, permit: place < len(expected) and permit[name] == expected[place]
+
+    books.expect("prompts used by another step than their own", wrong(holds("step", step_of)))
     books.expect(
         "prompts sampled with another policy version than their own",
-        wrong(lambda place, permit: permit["version"] == policy_version(place, config)),
+        wrong(holds("version", versions)),
     )
+
+
+def _check_counts(books: Books, config: RunConfig) -> list[int]:
+    """How many prompts each step used."""
+    used = Counter(permit["step"] for permit in books.permits.values())
+    counts = [used[step] for step in range(1, books.horizon + 1)]
+    fewest, most = config.loop.groups_per_step, most_groups(config)
+    books.expect(
+        "steps that used more or fewer prompts than they should",
+        [step for step, count in enumerate(counts, 1) if not fewest <= count <= most],
+    )
+    return counts
 
 
 def _check_arrival(books: Books, config: RunConfig, wrong: Callable) -> None:
     """Any prompt in any step, but as many in each, and none older than it may be."""
+    _check_counts(books, config)
     steps = range(1, books.horizon + 1)
-    counts = Counter(permit["step"] for permit in books.permits.values())
-    per_step = config.loop.groups_per_step
-    books.expect(
-        "steps that used more or fewer prompts than they should",
-        [step for step in steps if counts[step] != per_step],
-    )
     books.expect("prompts used by no step", wrong(lambda _, permit: permit["step"] in steps))
     lags = range(config.loop.max_staleness + 1)
     books.expect(

@@ -98,7 +98,9 @@ class Collector:
         """
         return self._hand_out(keys) if all(key in self._early for key in keys) else None
 
-    def take_first(self, keys: Sequence[Key], count: int, oldest: int) -> list[ScoredGroup]:
+    def take_first(
+        self, keys: Sequence[Key], count: int, oldest: int, beside: Sequence[ScoredGroup] = ()
+    ) -> list[ScoredGroup]:
         """Those `count` of the groups of a stream that come first, in the order of their keys.
 
         Sampled by no older policy version than `oldest`: an older group is thrown away. `keys` are
@@ -110,7 +112,7 @@ class Collector:
             return [k for k, group in self._early.items() if k in wanted and self._is_open(group)]
 
         self._until(lambda: len(here()) >= count, lambda: f"{count} of {len(keys)} groups")
-        return self.take(sorted(here()[:count]))
+        return self.take(sorted(here()[:count]), beside)
 
     def forget_older(self, stream: str, version: int) -> list[Key]:
         """Throw away what is here of a stream and was sampled by an older policy; their keys."""
@@ -123,8 +125,8 @@ class Collector:
             del self._early[key]
         return older
 
-    def take(self, keys: Sequence[Key]) -> list[ScoredGroup]:
-        """Exactly these groups, in this order.
+    def take(self, keys: Sequence[Key], beside: Sequence[ScoredGroup] = ()) -> list[ScoredGroup]:
+        """Exactly these groups, in this order. `beside`: what its step has taken before.
 
         A group with fewer than two verdicts is put before the judges again, and so is every group
         with an abstention during an outage. Its completions stay: sampling is deterministic, so
@@ -133,7 +135,7 @@ class Collector:
         """
         groups = self._wait(keys)
         asked, outage = 0, _Outage(self._max_abstain, self._clock)
-        while again := self._lacking(groups, outage.goes_on(groups), asked):
+        while again := self._lacking(groups, outage.goes_on([*beside, *groups]), asked):
             if outage.started:
                 self._sleep()
             else:

@@ -17,6 +17,7 @@ from learner.batch import Batch, StepGroups, build_batch, select
 from learner.collect import SET_ASIDE, Collector, Key, WorkLost
 from learner.ledger import Ledger
 from learner.order import Order
+from learner.refill import lacking
 
 
 class Stop(Exception):
@@ -135,7 +136,7 @@ def _save(parts: Parts, ledger: Ledger, reward: dict[str, float] | None, wait: b
 
 
 def _ask(parts: Parts, ledger: Ledger, places: Sequence[int]) -> None:
-    for version, prompts in groupby(places, lambda place: parts.order.version(place, ledger.step)):
+    for version, prompts in groupby(places, lambda place: parts.order.version(place, ledger)):
         asked = list(prompts)
         parts.history.asked(asked, version)
         permits, aside = parts.permits(asked, version), parts.history.aside
@@ -146,16 +147,24 @@ def _ask(parts: Parts, ledger: Ledger, places: Sequence[int]) -> None:
             parts.ask(wanted)
 
 
-def _groups(parts: Parts, ledger: Ledger) -> list[ScoredGroup]:
-    """Those of the next step, in the order of their prompts."""
-    while True:
+def _groups(config: RunConfig, parts: Parts, ledger: Ledger) -> tuple[Ledger, list[ScoredGroup]]:
+    """Those of the next step, in the order of their prompts, and the ledger with what was asked
+    for since some of them have no spread."""
+    taken: list[ScoredGroup] = []
+    wanted = config.loop.groups_per_step
+    while wanted:
         try:
-            return parts.order.take(ledger, parts.collector)
+            taken += parts.order.take(ledger, parts.collector, wanted, taken)
         except WorkLost as lost:  # sampling is deterministic, and what comes twice is used once
-            _ask_again(parts, ledger, lost)
+            _ask_again(parts, ledger, lost, taken)
+            continue
+        if wanted := lacking(taken, config):
+            ledger, places = ledger.refill(wanted)
+            _ask(parts, ledger, places)
+    return ledger, sorted(taken, key=lambda group: group.key)
 
 
-def _ask_again(parts: Parts, ledger: Ledger, lost: WorkLost) -> None:
+def _ask_again(parts: Parts, ledger: Ledger, lost: WorkLost, taken: Sequence[ScoredGroup]) -> None:
     def ask(keys: list[Key]) -> None:
         _ask(parts, ledger, [index for _, index in keys])
 
@@ -163,7 +172,8 @@ def _ask_again(parts: Parts, ledger: Ledger, lost: WorkLost) -> None:
         parts.history.set_aside(key[1], SET_ASIDE)
         ask([key])
 
-    outstanding = [("train", index) for index in ledger.outstanding]
+    here = {group.key for group in taken}
+    outstanding = [key for n in ledger.outstanding if (key := ("train", n)) not in here]
     parts.collector.ask_again(lost, outstanding, ask, set_aside)
 
 
@@ -173,7 +183,7 @@ def _step(config: RunConfig, parts: Parts, ledger: Ledger) -> StepReport:
     def mark() -> None:
         marks.append(time.perf_counter())
 
-    groups = _groups(parts, ledger)
+    ledger, groups = _groups(config, parts, ledger)
     mark()
     chosen = select(groups, config, ledger.step + 1)
     batch = build_batch(chosen, config)

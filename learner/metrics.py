@@ -64,6 +64,20 @@ def grpo_scalars(report: StepReport, config: RunConfig) -> dict[str, float]:
         "grpo/flat_groups": float(flat.mean()),
         "grpo/trained_groups": float(chosen.trained.sum()),
         "grpo/grad_clipped": float(report.metrics["grad_norm"] > learner.max_grad_norm),
+        **refill_scalars(report, config),
+    }
+
+
+def refill_scalars(report: StepReport, config: RunConfig) -> dict[str, float]:
+    """Prompts that took the place of groups without spread, the share of groups that were dropped
+    for it, and places that were left to such groups; {} without `loop.max_refills`."""
+    if not config.loop.max_refills:
+        return {}
+    chosen = report.chosen
+    return {
+        "grpo/refills": float(len(chosen.groups) - config.loop.groups_per_step),
+        "grpo/no_spread": float((chosen.flat & ~chosen.trained).mean()),
+        "grpo/unfilled": float((chosen.flat & chosen.trained).sum()),
     }
 
 

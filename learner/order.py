@@ -12,16 +12,19 @@ from learner.ledger import Ledger, policy_version
 class Order(Protocol):
     """What the loop leaves open."""
 
-    def version(self, place: int, step: int) -> int:
-        """The policy that a prompt is sampled with which is asked for after `step` steps."""
+    def version(self, place: int, ledger: Ledger) -> int:
+        """The policy that a prompt is sampled with which is asked for now."""
         ...
 
     def overdue(self, ledger: Ledger, collector: Collector) -> Sequence[int]:
         """Outstanding prompts that must be asked for again, since what comes would be too old."""
         ...
 
-    def take(self, ledger: Ledger, collector: Collector) -> list[ScoredGroup]:
-        """The groups of the next step, in the order of their prompts; waits for them."""
+    def take(
+        self, ledger: Ledger, collector: Collector, count: int, taken: Sequence[ScoredGroup]
+    ) -> list[ScoredGroup]:
+        """So many groups of the next step, beside those that it has `taken`, in the order of their
+        prompts; waits for them."""
         ...
 
 
@@ -34,14 +37,19 @@ class Exact:
     def __init__(self, config: RunConfig):
         self._config = config
 
-    def version(self, place: int, step: int) -> int:
+    def version(self, place: int, ledger: Ledger) -> int:
+        if self._config.loop.max_refills:
+            return ledger.first_asked(place)
         return policy_version(place, self._config)
 
     def overdue(self, ledger: Ledger, collector: Collector) -> Sequence[int]:
         return ()
 
-    def take(self, ledger: Ledger, collector: Collector) -> list[ScoredGroup]:
-        return collector.take([("train", place) for place in ledger.next_prompts(self._config)])
+    def take(
+        self, ledger: Ledger, collector: Collector, count: int, taken: Sequence[ScoredGroup]
+    ) -> list[ScoredGroup]:
+        first = ledger.consumed + len(taken)
+        return collector.take([("train", first + n) for n in range(count)], taken)
 
 
 class Arrival:
@@ -56,9 +64,9 @@ class Arrival:
         self._loop = config.loop
         self._asked: dict[int, int] = {}  # version of each outstanding prompt
 
-    def version(self, place: int, step: int) -> int:
-        self._asked[place] = step
-        return step
+    def version(self, place: int, ledger: Ledger) -> int:
+        self._asked[place] = ledger.step
+        return ledger.step
 
     def overdue(self, ledger: Ledger, collector: Collector) -> Sequence[int]:
         oldest = ledger.step - self._loop.max_staleness
@@ -70,10 +78,13 @@ class Arrival:
             if place in thrown_away or (version < oldest and ("train", place) not in collector)
         ]
 
-    def take(self, ledger: Ledger, collector: Collector) -> list[ScoredGroup]:
-        keys = [("train", place) for place in ledger.outstanding]
+    def take(
+        self, ledger: Ledger, collector: Collector, count: int, taken: Sequence[ScoredGroup]
+    ) -> list[ScoredGroup]:
+        here = {group.key for group in taken}
+        keys = [key for place in ledger.outstanding if (key := ("train", place)) not in here]
         oldest = ledger.step - self._loop.max_staleness
-        return collector.take_first(keys, self._loop.groups_per_step, oldest)
+        return collector.take_first(keys, count, oldest, taken)
 
 
 def order_of(config: RunConfig) -> Order:

@@ -70,15 +70,15 @@ class Sentinel:
     def check(
         self, step: int, version: int, policies: dict[int, Params], batch: Packed
     ) -> dict[str, float]:
-        """The comparison if one is due at `step`, else {}; none in the order of arrival.
+        """The comparison if one is due at `step`, else {}; none where several policies sampled.
 
         `version`: of the policy that sampled; `policies`: those that are here, by version.
         Raises RunError outside the band with `learner.sentinel_stops`.
         """
         learner = self._config.learner
         every = learner.sentinel_every
-        if self._config.loop.order == "arrival":
-            return {}  # several policies sampled the groups of a step
+        if self._config.mixes_policies and step > 1:  # the first one has version 0 alone
+            return {}
         if not every or (self._begun and step % every):
             return {}
         self._begun = True

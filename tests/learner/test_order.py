@@ -1,7 +1,7 @@
 """Groups in the order of their arrival: none lost, none twice, none too old."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -53,6 +53,18 @@ def test_the_ledger_knows_what_was_used_before_an_earlier_one():
     assert (ledger.first_open, ledger.ahead, list(ledger.outstanding)) == (6, (), [])
 
 
+@contextmanager
+def tampered(ledger_file, change):
+    """A ledger with a change of it in SQL, as long as this lasts."""
+    original = ledger_file.read_bytes()
+    try:
+        with closing(sqlite3.connect(ledger_file)) as database, database:
+            assert database.execute(change).rowcount > 0
+        yield
+    finally:
+        ledger_file.write_bytes(original)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Killed in step 4, then finished; a worker is lost with what it had every few turns."""
@@ -98,11 +110,6 @@ def test_a_run_in_the_order_of_arrival_holds(run):
     ],
 )
 def test_tampering_with_it_is_found(run, change, what):
-    original = run.folder.ledger_file.read_bytes()
-    try:
-        with closing(sqlite3.connect(run.folder.ledger_file)) as database, database:
-            assert database.execute(change).rowcount == 1
+    with tampered(run.folder.ledger_file, change):
         found = audited(run)["findings"]
-        assert any(what in finding["what"] for finding in found), found
-    finally:
-        run.folder.ledger_file.write_bytes(original)
+    assert any(what in finding["what"] for finding in found), found

@@ -35,7 +35,8 @@ from tests.simulation.world import Broken, Crash, Disk, Poison, World, draw_faul
 
 STORMY = 7  # sittings with faults, at most
 PEACEFUL = 5  # afterwards: some more than one, since some prompts kill the learner
-EXACT, CONFIGURATIONS = 12, 18  # the others in the order of arrival
+ARRIVAL = {*range(12, 18), 23}  # configurations in the order of arrival; the others are exact
+REFILLED, CONFIGURATIONS = 18, 24  # from the first on groups without spread give up their place
 POISON = {  # by configuration
     2: Poison(learner={4}),
     3: Poison(learner={3}, judge={4}),
@@ -44,6 +45,8 @@ POISON = {  # by configuration
     11: Poison(rollout={4}, judge={9}),
     13: Poison(rollout={5}, judge={8}),
     14: Poison(learner={6}),
+    20: Poison(rollout={4}, judge={9}),
+    21: Poison(learner={5}),
 }
 BUGS = {  # name: what the loop says, and what it says with the bug
     "an ack before the step": (
@@ -57,8 +60,16 @@ BUGS = {  # name: what the loop says, and what it says with the bug
         "",
     ),
     "lost work not asked for again": (
-        "            _ask_again(parts, ledger, lost)\n",
+        "            _ask_again(parts, ledger, lost, taken)\n",
         "            pass\n",
+    ),
+    "a refill that the ledger does not know": (
+        "            ledger, places = ledger.refill(wanted)\n",
+        "            _, places = ledger.refill(wanted)\n",
+    ),
+    "refills that are not taken with the rest": (
+        "            taken += parts.order.take(ledger, parts.collector, wanted, taken)\n",
+        "            taken = parts.order.take(ledger, parts.collector, wanted, taken)\n",
     ),
     "a ledger written after the checkpoint": (
         "    parts.history.sync()\n"
@@ -106,7 +117,7 @@ def simulate(seed: int, folder: Path, trace: list[str]) -> None:
     """A whole run under the faults of a seed; what happens goes to `trace`. Raises Broken."""
     number = seed % CONFIGURATIONS
     params = run(np.random.default_rng(seed), folder, number, trace, STORMY)
-    if number < EXACT and params != undisturbed(number):
+    if number not in ARRIVAL and params != undisturbed(number):
         raise Broken("other parameters than those of the undisturbed run")
 
 
@@ -125,11 +136,12 @@ def configuration(number: int) -> RunConfig:
             "groups_per_step": 2 + number % 2,
             "max_staleness": number % 3,
             "wait_timeout_s": 200.0,
-            "order": "exact" if number < EXACT else "arrival",
+            "order": "arrival" if number in ARRIVAL else "exact",
+            "max_refills": 1 + number % 2 if number >= REFILLED else 0,
         },
         rollout={"group_size": 2},
         judge={"max_abstain": 0.0},
-        grpo={"widest_groups": number // 4 % 3},
+        grpo={"widest_groups": number // 4 % 3 if number < REFILLED else 0},
         checkpoint={"every_steps": 1 + number % 4},
     )
 
@@ -196,7 +208,8 @@ def check_prompts(disk: Disk, config: RunConfig, poison: Poison) -> None:
     """What the audit says of the ledger, and what the checkpoint counts."""
     end = config.loop.steps
     books = Books(end, *read_ledger(disk.folder / "ledger.sqlite", end))
-    places = range(end * config.loop.groups_per_step)
+    ledger = disk.checkpoints[end]["ledger"]
+    places = range(ledger["consumed"])
     check_ledger(books, config, places, lambda place: QUESTIONS[place % len(QUESTIONS)])
     if books.findings:
         raise Broken(str(books.findings))
@@ -207,7 +220,6 @@ def check_prompts(disk: Disk, config: RunConfig, poison: Poison) -> None:
     if len(set(aside) - alone) > len(poison.learner) * config.trained_groups:
         raise Broken(f"set aside with the learner: {aside}")
     used = Counter(permit["state"] for permit in books.permits.values())
-    ledger = disk.checkpoints[end]["ledger"]
     if (used["trained"], used["dropped"]) != (ledger["trained"], ledger["dropped"]):
         raise Broken(f"ledger {dict(used)}, checkpoint {ledger}")
 
