@@ -49,7 +49,7 @@ def test_greedy_completions_are_those_of_transformers():
     engine.load({name: np.asarray(value) for name, value in params.items()})
     prompts = [prompt_ids(row["prompt"], tokenizer, settings.data) for row in ROWS]
     assert prompts == [row["ids"] for row in ROWS]
-    engine.admit(
+    engine.submit(
         [
             make_permit(number, ids, siblings=1, temperature=0.0)
             for number, ids in enumerate(prompts)
