@@ -56,7 +56,8 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
     model = built_model(config)
     found = footprint(model, config, mesh)
     lines = planned.plan.lines(planned.names)
-    lines.append(f"mesh        {' x '.join(f'{axis} {size}' for axis, size in mesh.items())}")
+    sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.items())
+    lines.append(f"mesh        {sizes}; {planned.devices} device(s) of the learner")
     lines.append(f"policy      {found.parameters:,} parameters")
     parts = {
         "trained parameters and moments": found.state,
@@ -119,9 +120,11 @@ def built_model(config: RunConfig) -> "PolicyModel":
 
 
 def plan_local(hosts: int, config: RunConfig) -> Planned:
+    """On hosts of whose devices nothing is known: as many as the mesh needs, at least one each."""
     planned = plan(hosts, config)
     names = tuple(f"local {number}" for number in range(hosts))
-    return Planned(planned, names, devices=len(planned.learner))
+    wanted = max(config.learner.fsdp, 1) * config.learner.tp
+    return Planned(planned, names, devices=math.lcm(wanted, len(planned.learner)))
 
 
 def plan_file(path: Path, hosts: int, config: RunConfig) -> Planned:

@@ -30,6 +30,12 @@ def test_ones_own_machines_are_planned_as_local_hosts():
         plan_file(CLUSTER / "local.yaml", 8, RunConfig())
 
 
+def test_without_a_cluster_there_are_the_devices_that_the_mesh_needs():
+    config = RunConfig(learner=LearnerSection(fsdp=4, tp=2))
+    assert [plan_local(hosts, config).devices for hosts in (1, 4)] == [8, 8]
+    assert [plan_local(hosts, RunConfig()).devices for hosts in (1, 4)] == [1, 2]
+
+
 def test_a_broken_file_is_refused(tmp_path):
     path = tmp_path / "tpu.yaml"
     path.write_text((CLUSTER / "tpu.yaml").read_text().replace("{TPU: 4}", "{TPU: 1}"))
