@@ -61,6 +61,7 @@ class Hosts:
         self.count, self.folder = count, folder
         self.home = folder / "home"  # the same path on each host, another folder on each
         self.key = folder / "key"
+        self.variables: dict[str, str] = {}  # of all programs on the hosts
         self._inits: dict[int, tuple[subprocess.Popen, int]] = {}
 
     def address(self, number: int) -> str:
@@ -103,6 +104,22 @@ class Hosts:
     def heal(self, number: int) -> None:
         run("ip", "-n", self.hub, "link", "set", f"v{number}", "up")
 
+    def reaches(self, number: int) -> bool:
+        """Whether host 0 gets through to the ssh port of another."""
+        address = f"/dev/tcp/{self.address(number)}/22"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return self.on(0, "timeout", "2", "bash", "-c", f"<{address}", **quiet).wait() == 0
+
+    def limit(self, number: int, mb_per_s: int) -> None:
+        """The speed of a host's network card, in and out: megabytes a second; 0: as it was."""
+        for where, card in ((self.name(number), "eth0"), (self.hub, f"v{number}")):
+            queue = ["tc", "-n", where, "qdisc"]
+            if mb_per_s:
+                run(*queue, "replace", "dev", card, "root", "tbf", "rate", f"{8 * mb_per_s}mbit",
+                    "burst", "1mb", "latency", "200ms")  # fmt: skip
+            else:
+                run(*queue, "del", "dev", card, "root")
+
     def processes(self, number: int, name: str) -> list[int]:
         """Ids, as seen from here, of a host's processes whose command line begins so."""
         found = []
@@ -113,6 +130,8 @@ class Hosts:
         return found
 
     def power_off(self, number: int) -> None:
+        """All its processes end, and no goodbye of theirs passes the cable."""
+        self.cut(number)
         process, init = self._inits.pop(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(init, signal.SIGKILL)
@@ -125,7 +144,7 @@ class Hosts:
         inside = ["nsenter", "-t", str(self._inits[number][1]), "-n", "-m", "-u", "-p"]
         return subprocess.Popen(
             [*inside, f"--wd={self.home}", "--", *map(str, command)],
-            env=self.environment() | (environment or {}),
+            env=self.environment() | self.variables | (environment or {}),
             **more,
         )
 
@@ -147,6 +166,7 @@ class Hosts:
 
     def boot(self, number: int) -> None:
         """Start process 1 of a host and its sshd; its end is the end of all processes there."""
+        self.heal(number)
         own = self.folder / f"host{number}"
         for part in ("home", "tmp"):
             (own / part).mkdir(parents=True, exist_ok=True)

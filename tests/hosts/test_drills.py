@@ -1,8 +1,8 @@
-"""What a run survives on real hosts: cables that are cut, and healed.
+"""What a run survives on real hosts: cables cut and healed, power cycles.
 
 A head (driver, judge), two learner hosts of which one is a spare, one that samples; see
 `tests/hosts/cluster.py`. Each drill ends with the run's end, the parameters of an undisturbed run
-and a clean audit. Takes minutes: `pytest tests/hosts/test_drills.py -m drill -n0 -s`
+and a clean audit. Takes a quarter of an hour: `pytest tests/hosts/test_drills.py -m drill -n0 -s`
 prints the times of docs/reliability.md.
 """
 
@@ -30,8 +30,8 @@ SETTINGS = (
     *("--config", "configs/smoke.toml", "--hosts", "3", "learner.hosts=1"),
     *("sft.steps=20", "eval.rows=0", "loop.silence_s=10", "loop.time_budget_s=900"),
 )
-STEPS = ("loop.steps=300", "checkpoint.every_steps=10")
-STRUCK_AT = 60  # steps
+STEPS = ("loop.steps=150", "checkpoint.every_steps=10")
+STRUCK_AT = 40  # steps
 INCIDENT = "SELECT max(at) FROM incidents"
 
 
@@ -111,8 +111,17 @@ def test_the_cable_of_a_rollout_host_is_cut_for_20_s(cluster, calm, run):
     cluster.cut(ROLLOUT)
     time.sleep(20)
     cluster.heal(ROLLOUT)
-    run.recovered("cable of a rollout host cut, healed after 20 s", at)
+    run.recovered("cable of the host that samples cut, healed after 20 s", at)
     assert run.ended()["parameters_sha256"] == calm
+
+
+def test_the_cable_of_a_rollout_host_is_cut_for_good(cluster, calm, run):
+    at = time.time()
+    cluster.cut(ROLLOUT)
+    run.recovered("cable of the host that samples cut for good", at)
+    assert run.ended()["parameters_sha256"] == calm
+    assert not cluster.reaches(ROLLOUT), "it was there all the time"
+    cluster.heal(ROLLOUT)
 
 
 OLD_GANG = """
@@ -131,7 +140,7 @@ def test_a_learner_host_that_was_cut_off_comes_back_to_nothing(cluster, calm, ru
     (old,) = cluster.processes(LEARNER, "ray::LearnerHost")
     at = time.time()
     cluster.cut(LEARNER)
-    run.recovered("cable of the learner host cut", at)
+    run.recovered("cable of the learner host cut; the spare one goes on", at)
     assert cluster.processes(SPARE, "ray::LearnerHost"), "the spare host has it now"
     assert cluster.processes(LEARNER, "ray::LearnerHost") == [old], "it knows of nothing"
     cluster.heal(LEARNER)
@@ -152,3 +161,12 @@ def test_a_learner_host_that_was_cut_off_comes_back_to_nothing(cluster, calm, ru
         for step in (run.folder / "checkpoints" / "grpo").iterdir()
     }
     assert epochs == {max(int(path.name) for path in (run.folder / "epochs").iterdir())}
+
+
+def test_a_learner_host_is_power_cycled(cluster, calm, run):
+    at = time.time()
+    cluster.power_off(LEARNER)
+    time.sleep(5)
+    cluster.boot(LEARNER)
+    run.recovered("learner host power-cycled", at)
+    assert run.ended()["parameters_sha256"] == calm

@@ -27,17 +27,10 @@ def hosts():
         assert os.getpid() not in namespaces().values()
 
 
-def reaches(hosts, number):
-    """Whether host 0 gets through to the ssh port of another."""
-    address = f"/dev/tcp/{hosts.address(number)}/22"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return hosts.on(0, "timeout", "2", "bash", "-c", f"<{address}", **quiet).wait() == 0
-
-
 def soon(hosts, number):
     """Addresses that could not be found are asked for again after some seconds."""
     until = time.monotonic() + 120
-    while not (there := reaches(hosts, number)) and time.monotonic() < until:
+    while not (there := hosts.reaches(number)) and time.monotonic() < until:
         time.sleep(0.5)
     return there
 
@@ -59,13 +52,40 @@ def test_each_host_answers_by_ssh_with_its_own_name_home_and_processes(hosts):
 def test_a_cable_is_cut_and_healed_and_a_host_power_cycled(hosts):
     assert soon(hosts, 1)
     hosts.cut(1)
-    assert not reaches(hosts, 1)
+    assert not hosts.reaches(1)
     hosts.heal(1)
     assert soon(hosts, 1)
     hosts.power_off(1)
-    assert not reaches(hosts, 1)
+    assert not hosts.reaches(1)
     hosts.boot(1)
     assert soon(hosts, 1)
+
+
+SEND, RECEIVE = (
+    f"import socket, sys, time\n{lines}"
+    for lines in (
+        "s = socket.create_connection((sys.argv[1], 5000)); s.sendall(bytes(8 * 10**6))",
+        "with socket.create_server(('', 5000)) as server:\n"
+        "    print('listening', flush=True); s, began = server.accept()[0], time.monotonic()\n"
+        "    while s.recv(2**16): pass\n"
+        "    print(time.monotonic() - began)",
+    )
+)
+
+
+def mb_per_s(hosts):
+    """From host 0 to host 1."""
+    to = hosts.on(1, sys.executable, "-c", RECEIVE, stdout=subprocess.PIPE, text=True)
+    assert to.stdout.readline() == "listening\n"
+    assert hosts.on(0, sys.executable, "-c", SEND, hosts.address(1)).wait() == 0
+    return 8 / float(to.communicate(timeout=60)[0])
+
+
+def test_a_network_card_is_slowed_down(hosts):
+    hosts.limit(0, 10)
+    assert 2 < mb_per_s(hosts) < 13
+    hosts.limit(0, 0)
+    assert mb_per_s(hosts) > 13
 
 
 def test_hosts_of_another_process_are_left_alone_and_those_of_a_dead_one_taken_away(hosts):
