@@ -235,6 +235,8 @@ class Job:
 def worker_env(threads: int, connection: Connection) -> dict[str, str]:
     """Environment of an actor process: its share of the cores, and a share of a local GPU."""
     env = {"PJRT_NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
+    # glibc gives each of Ray's many threads an arena of its own, where freed arrays stay resident
+    env["MALLOC_ARENA_MAX"] = "2"
     if connection.local:
         # several processes of this machine may use one accelerator
         env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
