@@ -38,6 +38,7 @@ from learner.policy.model import build_model
 
 SLOTS, CHUNK = 64, 16
 RAGGED_SLOTS = {"demo": 16, "35m": 32}
+NO_MORE = None  # in a queue, for each process
 NOBODY = Question("", "", "", "", "", "")
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -80,7 +81,7 @@ def budgets(work: Work, group: int) -> list[Budget]:
 
 
 def generate(engine: Engine, work: Work, groups) -> dict:
-    """All groups of the queue; what this process did."""
+    """Groups of the queue until it is told that there are no more; what this process did."""
     first: list[float] = []
     queued = {"steps": 0, "dead": 0}  # while there was work that had no slot
     tokens, more, counted = 0, True, False
@@ -93,10 +94,10 @@ def generate(engine: Engine, work: Work, groups) -> dict:
             queued["dead"] += after.steps - before.steps - after.drawn + before.drawn
         taken = []
         while more and len(taken) < engine.room:
-            try:
-                taken.append(groups.get_nowait())
-            except queue.Empty:
-                more = False
+            # not `get_nowait`: that says that a queue is empty while another process reads from it
+            group = groups.get()
+            more = group is not NO_MORE
+            taken += [group] if more else []
         if taken:
             engine.submit([permit(work, g) for g in taken], [budgets(work, g) for g in taken])
         counted = more or engine.unfilled < 0
@@ -110,7 +111,7 @@ def serve(size: str, work: Work, folder, cache: str, groups, ready, results) -> 
     compiled = CompileClock()
     engine = make_engine(size, work, read_weights(folder), slots_of(size, work), cache)
     warm: queue.Queue = queue.Queue()
-    for group in range(max(1, min(len(work.prompts), 3))):
+    for group in [*range(max(1, min(len(work.prompts), 3))), NO_MORE]:
         warm.put(group)
     generate(engine, work, warm)
     programs = compiled.programs
@@ -123,7 +124,7 @@ def measure(size: str, work: Work, folder, cache: str) -> dict:
     processes = os.cpu_count() or 1
     groups, results = CONTEXT.Queue(), CONTEXT.Queue()
     ready = CONTEXT.Barrier(processes + 1)
-    for group in range(len(work.prompts)):
+    for group in [*range(len(work.prompts)), *[NO_MORE] * processes]:
         groups.put(group)
     arguments = (size, work, folder, cache, groups, ready, results)
     children = [CONTEXT.Process(target=serve, args=arguments) for _ in range(processes)]
