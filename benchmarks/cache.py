@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["PJRT_NPROC"] = "1"  # threads; read when jax starts
@@ -65,7 +66,7 @@ def measured(folder: RunFolder) -> tuple[dict, list[str]]:
     step = chosen_step(folder.checkpoints, "last")
     model = build_model(config.model, tokenizer.vocabulary)
     params = read_params(folder.checkpoints, step)
-    permits = last_permits(folder, step)
+    permits = last_permits(folder, step, config.rollout.temperature)
     if not permits:
         raise InputError(f"{folder.path}: no steps are stored before its last checkpoint, {step}")
     ours = {}
@@ -88,11 +89,11 @@ def measured(folder: RunFolder) -> tuple[dict, list[str]]:
     return result(ours, step), []
 
 
-def last_permits(folder: RunFolder, step: int) -> list[Permit]:
-    """Of the prompts of the steps up to this one."""
+def last_permits(folder: RunFolder, step: int, temperature: float) -> list[Permit]:
+    """Of the prompts of the steps up to this one; the temperature is not stored with them."""
     steps = range(max(0, step - STEPS), step)
     return [
-        group.rollout.permit
+        replace(group.rollout.permit, temperature=temperature)
         for path in rollout_files(folder.rollouts, steps)
         for number, rows in stored_steps(path)
         if number in steps
