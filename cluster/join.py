@@ -16,7 +16,7 @@ from ray.util.tpu import SlicePlacementGroup
 from cluster.connect import Connection, check_memory, connect, init
 from cluster.hosts import ROLE_LABEL, Chosen, Host, Shortage, choose, read_hosts
 from cluster.placement import Plan, plan
-from cluster.security import check_closed, check_token_file
+from cluster.security import check_certificates, check_closed, check_token_file
 from configs.errors import InputError
 from configs.schema import RunConfig
 
@@ -64,6 +64,7 @@ def join(address: str, hosts: int, config: RunConfig) -> Iterator[tuple[Connecti
     `loop.wait_timeout_s`.
     """
     check_token_file()
+    check_certificates()
     check_closed(address)
     try:
         init(address)

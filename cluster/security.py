@@ -1,4 +1,4 @@
-"""Who may give orders to a cluster: those who hold its token, or nobody."""
+"""Who may give orders to a cluster: those who hold its token, or nobody; and TLS."""
 
 import ipaddress
 import os
@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import grpc
+from ray._common.tls_utils import load_certs_from_env
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from configs.errors import InputError
@@ -41,6 +42,25 @@ def check_token_file() -> None:
         raise InputError(f"{path}: mode {mode:o}: others can read the token; chmod 600 {path}")
 
 
+def uses_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
+
+
+def check_certificates() -> None:
+    """Raises InputError when this process is to speak TLS and lacks what it takes."""
+    if not uses_tls():
+        return
+    for name in ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"):
+        path = Path(os.environ.get(name, ""))
+        if not path.is_file():
+            raise InputError(
+                f"{name} = {path}: no such file; with RAY_USE_TLS every process names the files "
+                "that cluster/certificates.sh made on its host (docs/security.md)"
+            )
+        if name == "RAY_TLS_SERVER_KEY" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise InputError(f"{path}: others can read the key; chmod 600 {path}")
+
+
 def check_closed(address: str) -> None:
     """Raises InputError when a cluster on a network takes orders from anyone."""
     if not is_loopback(address.rsplit(":", 1)[0]) and answers_without_token(address):
@@ -56,7 +76,7 @@ def answers_without_token(address: str) -> bool:
 
     Raises InputError when nothing answers there.
     """
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with _channel(address) as channel:
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             request = gcs_service_pb2.GetAllNodeInfoRequest()  # pyrefly: ignore[missing-attribute]
@@ -67,9 +87,19 @@ def answers_without_token(address: str) -> bool:
                 return False
             raise InputError(
                 f"no Ray cluster answers at {address} ({code.name}); give another --address, or "
-                "--address local for hosts on this machine"
+                "--address local for hosts on this machine; one with TLS answers those alone who "
+                "have RAY_USE_TLS and its certificates (docs/security.md)"
             ) from error
     return True
+
+
+def _channel(address: str) -> grpc.Channel:
+    options = [("grpc.enable_http_proxy", 0)]
+    if not uses_tls():
+        return grpc.insecure_channel(address, options=options)
+    certificate, key, authority = load_certs_from_env()
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def is_loopback(host: str) -> bool:

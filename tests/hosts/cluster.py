@@ -24,8 +24,11 @@ _COUNT = (
 
 
 @contextmanager
-def ray_cluster(roles: Sequence[str]) -> Iterator[Hosts]:
-    """One host for each role (of `~/.showwork-role`; "": any) after a whole `ray up`."""
+def ray_cluster(roles: Sequence[str], tls: bool = False) -> Iterator[Hosts]:
+    """One host for each role (of `~/.showwork-role`; "": any) after a whole `ray up`.
+
+    `tls`: with the lines of docs/security.md for it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sw-hosts-", dir="/var/tmp"))
     with Hosts(len(roles), folder / "h") as hosts:
         for number, role in enumerate(roles):
@@ -35,7 +38,16 @@ def ray_cluster(roles: Sequence[str]) -> Iterator[Hosts]:
         token = hosts.home / ".ray" / "auth_token"
         token.write_text(PLANTED_TOKEN)
         token.chmod(0o600)
-        (hosts.folder / "local.yaml").write_text(_cluster_file(hosts))
+        text = _cluster_file(hosts)
+        if tls:
+            script = ROOT / "cluster" / "certificates.sh"
+            subprocess.run([script, hosts.home / ".ray/tls"], check=True)
+            text = _with_tls(text)
+            hosts.variables = {
+                name: value.replace("~", str(hosts.home))
+                for name, value in re.findall(r"(RAY_\w*TLS\w*)=([^\s;]+)", text)
+            }
+        (hosts.folder / "local.yaml").write_text(text)
         ray_up(hosts)
         until_up(hosts)
         yield hosts
@@ -60,6 +72,16 @@ def _cluster_file(hosts: Hosts) -> str:
         text, count = re.subn(old, new, text)
         assert count == times, old
     return text
+
+
+def _with_tls(text: str) -> str:
+    """With each line of a fenced block of docs/security.md before the one it names."""
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "security.md").read_text(), re.S)
+    assert block
+    mounts, setup, environment = re.findall(r"^ *[-\"e].*$", block[1], re.M)
+    text = text.replace("file_mounts:\n", f"file_mounts:\n{mounts}\n")
+    text = text.replace("setup_commands:\n", f"setup_commands:\n{setup}\n")
+    return text.replace("export RAY_AUTH_MODE", f"{environment.strip()}\n    export RAY_AUTH_MODE")
 
 
 def ray_up(hosts: Hosts) -> None:
@@ -113,5 +135,5 @@ def launch(
         0, *command_line(*arguments), environment=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=480)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
