@@ -4,13 +4,12 @@ import logging
 import time
 from collections import deque
 from functools import partial
-from typing import Protocol
 
 import jax
-import numpy as np
 
+from actors.incoming import Arrived, Incoming, WeightSource
 from actors.stopping import endings_of
-from cluster.messages import BASE, Permit, RolloutGroup, ScoredGroup
+from cluster.messages import BASE, Permit, RolloutGroup, ScoredGroup, Swap
 from configs.schema import RunConfig
 from learner.collect import Queue
 from learner.policy.engine import Engine, Sampled
@@ -19,12 +18,6 @@ from learner.policy.model import Params, build_model
 from learner.policy.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
-
-
-class WeightSource(Protocol):
-    """Where an actor finds the policy."""
-
-    def fetch(self, version: int, timeout_s: float) -> dict[str, np.ndarray]: ...
 
 
 class RolloutActor:
@@ -40,7 +33,9 @@ class RolloutActor:
         rollouts: Queue,
     ):
         self.index, self.config, self.tokenizer = index, config, tokenizer
-        self.permits, self.weights, self.rollouts = permits, weights, rollouts
+        self.permits, self.rollouts = permits, rollouts
+        self._incoming = Incoming(weights, config.loop.wait_timeout_s, index)
+        self._swap: Swap | None = None  # the last one
         model = build_model(config.model, tokenizer.vocabulary)
         self.engine = Engine(model, config.rollout, endings_of(config, tokenizer), config.run.seed)
         self._in_flight = config.rollout.new_weights == "in_flight"
@@ -110,25 +105,31 @@ class RolloutActor:
         wanted = permit.policy_version
         if wanted == self.engine.version or (self._in_flight and wanted < self.engine.version):
             return True
-        if self.engine.busy and not self._in_flight:
+        if self.engine.busy and not (self._incoming.begin(wanted) and self._in_flight):
             return False
         try:
-            self.engine.load(self._policy(wanted), wanted)
-            logger.info("policy loaded")
+            self._load(wanted)
         except LookupError:  # asked for twice, and the other copy was used long ago
             self._waiting = deque(p for p in self._waiting if p.policy_version != wanted)
             return False
         return True
 
-    def _policy(self, version: int) -> Params:
-        """The weights of a version, whole. Raises LookupError when they were dropped already."""
-        timeout_s, section = self.config.loop.wait_timeout_s, self.config.lora
-        weights = self.weights.fetch(version, timeout_s=timeout_s)
-        if not section.rank:
-            return weights
+    def _load(self, version: int) -> None:
+        """Turn to a version. Raises LookupError when it was dropped already."""
+        began = time.perf_counter()
+        arrived = self._incoming.take(version)
+        self.engine.load(self._whole(arrived), version)
+        done = time.perf_counter()
+        self._swap = Swap(version, arrived.bytes, done - began, done - arrived.asked_at)
+        logger.info("policy loaded", extra={"pause_s": self._swap.pause_s})
+
+    def _whole(self, arrived: Arrived) -> Params:
+        """The weights to decode with."""
+        if not self.config.lora.rank:
+            return arrived.weights
         if self._base is None:
-            self._base = self.engine.arrived(self.weights.fetch(BASE, timeout_s=timeout_s))
-        return self._merge(self._base, self.engine.arrived(weights))
+            self._base = self.engine.arrived(self._incoming.take(BASE).weights)
+        return self._merge(self._base, self.engine.arrived(arrived.weights))
 
     def _group(self, sampled: Sampled) -> RolloutGroup | ScoredGroup:
         if sampled.failed:
@@ -143,4 +144,5 @@ class RolloutActor:
             truncated=sampled.truncated,
             actor=self.index,
             finished_at=time.time(),
+            swap=self._swap,
         )

@@ -7,6 +7,7 @@ import ray
 
 from cluster.calls import START_S, LearnerGone, WorkerGone, resolve, resolve_all
 from cluster.connect import Connection
+from cluster.messages import BASE
 from cluster.watch import Watch
 from cluster.workers import start_actor
 from learner.batch import Batch, Demonstrations
@@ -49,7 +50,9 @@ class LearnerSlice:
             self._everywhere(lambda host: host.join.remote(coordinator), START_S)
 
     def create_state(self) -> dict[str, Any]:
-        return self._everywhere(lambda host: host.create_state.remote(), START_S)
+        begun = self._everywhere(lambda host: host.create_state.remote(), START_S)
+        self._pieces = begun["pieces"]
+        return begun
 
     def sft_steps(self, batches: Sequence[Demonstrations]) -> list[float]:
         shared = ray.put(batches)
@@ -62,9 +65,15 @@ class LearnerSlice:
         shared = ray.put(batch)
         return self._everywhere(lambda host: host.train_step.remote(shared), _STEP_S)
 
-    def export(self, version: int) -> Any:
-        """A reference to a version of the policy's weights; they stay on the host of rank 0."""
-        return [host.export.remote(version) for host in self._hosts][0]
+    def export(self, version: int) -> list[list[Any]]:
+        """References to what each process hands over of a version of the policy: an offer and its
+        pieces, which stay on its host. Processes without any are left out."""
+        counts = self._pieces[BASE if version == BASE else 0]
+        handed = [
+            host.export.options(num_returns=1 + count).remote(version)
+            for host, count in zip(self._hosts, counts, strict=True)
+        ]
+        return [refs for refs, count in zip(handed, counts, strict=True) if count]
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool

@@ -55,6 +55,16 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """How an actor came to the policy that it has."""
+
+    version: int
+    bytes: int  # that came: of an adapter, those of the adapter
+    pause_s: float  # in which nothing was decoded because of it
+    total_s: float  # from the moment that it was asked for
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutGroup:
     """All completions of one permit."""
 
@@ -66,6 +76,7 @@ class RolloutGroup:
     truncated: np.ndarray  # [G] bool, True where the budget ended the completion
     actor: int
     finished_at: float  # seconds since the epoch
+    swap: Swap | None = None  # the last one of the actor
 
     @property
     def key(self) -> tuple[str, int]:

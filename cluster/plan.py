@@ -65,13 +65,13 @@ def plan_run(config: RunConfig, hosts: int, file: Path | None) -> int:
         f"{config.loop.max_staleness + 1} version(s) of the policy": found.policies,
         "gradient": found.gradient,
         "logits of a chunk": found.logits,
-        "a whole policy, while it is exported": found.gathered,
     }
     lines.append(f"per device  {_size(found.device)} at most, and activations:")
     lines += [f"  {_size(size):>10}  {name}" for name, size in parts.items()]
-    samplers = len(set(planned.plan.rollout) - set(planned.plan.learner[:1]))
+    senders = len(planned.plan.learner)
     lines.append(
-        f"per sync    {_size(found.sync)} from learner 0 to each of {samplers} other host(s)"
+        f"per sync    {_size(found.sync)} to each of {len(set(planned.plan.rollout))} host(s), in "
+        f"pieces from {senders} learner process(es)"
     )
     needs = budget_of(model, config, planned.devices)
     weights = sum(needs.rollout_bytes.values()) - needs.rollout_bytes["cache"]

@@ -1,22 +1,32 @@
 """Policy weights on their way back: learner -> rollout actors, by version; of an adapter the
 weights under it go once, as version BASE, and then the adapter alone.
 
-The holder keeps references; the weights lie in the object store of the host that exported them and
-are read without a copy on the same host.
+The holder keeps references. The pieces (`learner.pieces`) lie in the object stores of the hosts
+that handed them over: on the same host they are read without a copy, and from another one each
+actor takes a few at a time, beginning at another process than its neighbour, so that no learner
+host has to serve all of them at once.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import ray
+from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.calls import resolve, wait_until_up
 from cluster.messages import BASE
+from configs.errors import RunError
 from learner.epoch import refusal
+from learner.pieces import Assembly, Damaged, pull_order
 
-_COPY_S = 120.0  # for the arrays, from another host
+_COPY_S = 120.0  # for a piece, from another host
+_WINDOW = 4  # pieces on their way to an actor at a time
+_AGAIN_S = 60.0  # for a piece to be read anew where it lies
 _NAME = "the weight store"
 
 
@@ -72,13 +82,13 @@ class WeightStore:
     def wait_until_up(self) -> None:
         wait_until_up(self._actor, _NAME)
 
-    def publish(self, version: int, params: Any) -> None:
-        """Make a version known: a reference to a dictionary of numpy arrays.
+    def publish(self, version: int, handed: Sequence[Sequence[Any]]) -> None:
+        """Make a version known: of each learner process, references to its offer and its pieces.
 
         Raises Fenced when the weights are those of an earlier learner than the store's.
         """
-        # boxed in a list, the reference itself travels and not what it refers to
-        answer = self._actor.publish.remote(version, [params], self._epoch)
+        # boxed in a list, the references themselves travel and not what they refer to
+        answer = self._actor.publish.remote(version, list(handed), self._epoch)
         resolve(answer, self._silence_s, _NAME)
 
     def renew(self, epoch: int) -> None:
@@ -86,15 +96,16 @@ class WeightStore:
         self._epoch = epoch
         resolve(self._actor.renew.remote(epoch), self._silence_s, _NAME)
 
-    def fetch(self, version: int, timeout_s: float) -> dict:
+    def fetch(self, version: int, timeout_s: float, turn: int) -> dict[str, np.ndarray]:
         """The weights of exactly this version, waiting until they are published.
 
-        Raises TimeoutError when they are not in time, LookupError when they were dropped already.
+        `turn`: the number of the actor that asks. Raises TimeoutError when they are not in time,
+        LookupError when they were dropped already, RunError when a piece arrives damaged twice.
         """
         answer = self._actor.find.remote(version, timeout_s)
         boxed, kept = resolve(answer, timeout_s + self._silence_s, _NAME)
         if boxed is not None:
-            return resolve(boxed[0], _COPY_S, f"the learner, asked for version {version}")
+            return _pull(version, boxed, turn)
         if kept and kept[-1] > version != BASE:
             raise LookupError(f"policy version {version} was dropped; kept: {kept}")
         raise TimeoutError(
@@ -103,3 +114,47 @@ class WeightStore:
 
     def kill(self) -> None:
         ray.kill(self._actor)
+
+
+def _pull(version: int, handed: Sequence[Sequence[Any]], turn: int) -> dict[str, np.ndarray]:
+    """A version, put together from its pieces as they come."""
+    who = f"the learner, asked for version {version}"
+    assembly = Assembly(resolve([refs[0] for refs in handed], _COPY_S, who))
+    waiting = deque(pull_order([len(refs) - 1 for refs in handed], turn))
+    coming: dict[Any, tuple[int, int]] = {}
+    while waiting or coming:
+        while waiting and len(coming) < _WINDOW:
+            which, number = waiting.popleft()
+            coming[handed[which][1 + number]] = which, number
+        arrived, _ = ray.wait(list(coming), timeout=_COPY_S)
+        piece = arrived[0] if arrived else next(iter(coming))  # which then says what is wrong
+        _take(assembly, *coming.pop(piece), piece, who)
+    return assembly.arrays()
+
+
+def _take(assembly: Assembly, which: int, number: int, piece: Any, who: str) -> None:
+    try:
+        assembly.add(which, number, resolve(piece, _COPY_S, who))
+    except Damaged:
+        try:
+            assembly.add(which, number, _anew(piece, who))
+        except Damaged as error:
+            raise RunError(f"{who}: {error}, and read again it is the same") from error
+
+
+def _anew(piece: Any, who: str) -> Any:
+    """What a piece holds, not from this host's copy of it if another host has one."""
+    here = ray.get_runtime_context().get_node_id()
+    places = get_object_locations([piece], 1000).get(piece, {}).get("node_ids", [])
+    others = [node for node in places if node != here]
+    if not others:
+        return resolve(piece, _COPY_S, who)
+    there = NodeAffinitySchedulingStrategy(others[0], soft=False)
+    reads: Any = ray.remote(_copy)
+    anew = reads.options(num_cpus=0, scheduling_strategy=there).remote(piece)
+    return resolve(anew, _AGAIN_S, who)
+
+
+def _copy(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """A new object, so that it travels."""
+    return tuple(part.copy() for part in parts)

@@ -25,15 +25,14 @@ class Footprint:
     gradient: int  # float32
     reference: int  # float32
     policies: int  # versions of what is trained that permits may still name, in compute dtype
-    gathered: int  # one whole policy while it is exported
     logits: int  # of one chunk, float32
-    sync: int  # what is trained on the wire, to one rollout host
+    sync: int  # what is trained on the wire, to one rollout host: in pieces, from all processes
 
     @property
     def device(self) -> int:
         """The largest sum of what is there at a time."""
         resident = self.state + self.reference + self.policies
-        return resident + max(self.gradient + self.logits, self.gathered)
+        return resident + self.gradient + self.logits
 
 
 def footprint(model: PolicyModel, config: RunConfig, mesh: Mapping[str, int]) -> Footprint:
@@ -47,7 +46,6 @@ def footprint(model: PolicyModel, config: RunConfig, mesh: Mapping[str, int]) ->
         gradient=4 * own,
         reference=4 * share,
         policies=(config.loop.max_staleness + 1) * compute * own,
-        gathered=compute * parameters,
         logits=4 * config.learner.logits_chunk * model.architecture.vocabulary // mesh["tp"],
         sync=compute * trained,
     )

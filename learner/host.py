@@ -12,9 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.experimental.multihost_utils import process_allgather
 
 from cluster.messages import BASE
 from configs.errors import InputError
@@ -27,6 +25,7 @@ from learner.epoch import ALONE, Epoch
 from learner.initial import initial_params
 from learner.ledger import Ledger
 from learner.pack import pack, shape_of
+from learner.pieces import Piece, hand_over, plan
 from learner.policy.lora import Trained, over
 from learner.policy.model import build_model
 from learner.policy.sharding import PACKED_ROWS, ROWS, check_rows, make_mesh, place, row_parts
@@ -90,15 +89,15 @@ class LearnerHost:
         """Place the newest state of the run, or a fresh one. `at`: that of a GRPO step instead.
 
         Returns {"phase": "sft" or "grpo", "step", "ledger" ({} at first), "devices", "platform",
-        "parameters", "trained" (their numbers), "damaged": checkpoints that were set aside, in
-        words, "learner": what the bits of a step depend on, in words}.
+        "parameters", "trained" (their numbers), "pieces": how many each process hands over of a
+        version, and of BASE, "damaged": checkpoints that were set aside, in words, "learner": what
+        the bits of a step depend on, in words}.
         Raises InputError for a mesh that does not fit or a checkpoint that cannot be read.
         """
         learner = self.config.learner
         self.mesh = make_mesh(learner)
         check_rows(self.config, self.mesh)
         self._packed_shape = shape_of(self.config, self.model, row_parts(self.mesh))
-        self._gather = jax.jit(lambda params: params, out_shardings=NamedSharding(self.mesh, P()))
         dtype = self.config.model.compute_dtype
         self._cast = jax.jit(lambda params: jax.tree.map(lambda x: jnp.array(x, dtype), params))
         self._checksum = jax.jit(fingerprint.lanes)
@@ -107,6 +106,9 @@ class LearnerHost:
         self._optimizers = {"sft": sft, "grpo": grpo}
         self._sft_step = make_sft_step(self.model, self.config, sft, self.mesh)
         self._grpo_step = make_grpo_step(self.model, self.config, grpo, self.mesh)
+        self._pieces = {0: self._planned(self._abstract("grpo").params)}
+        if self.config.lora.rank:
+            self._pieces[BASE] = self._planned(self._abstract_whole())
         phase, step, ledger = self._restore(at) or self._begin()
         self.epoch.begin(phase, step, self.rank)
         return {
@@ -117,6 +119,7 @@ class LearnerHost:
             "platform": jax.default_backend(),
             "parameters": sum(x.size for x in self.model.abstract_params().values()),
             "trained": sum(x.size for x in self.state.params.values()),
+            "pieces": {kind: [*map(len, pieces)] for kind, pieces in self._pieces.items()},
             "damaged": self._damaged,
             "learner": (
                 f"{self.world} process(es), {jax.device_count()} {jax.devices()[0].device_kind} "
@@ -172,21 +175,19 @@ class LearnerHost:
         values |= {"fingerprint": fingerprint.number(lanes), "skipped": float(skipped)}
         return values | {"compiled": float(self._compiles.taken())}
 
-    def export(self, version: int) -> dict[str, np.ndarray] | None:
-        """A version of what is trained, for rollout actors: whole, in compute dtype, from rank 0.
+    def export(self, version: int) -> list[Any]:
+        """What this process hands over of a version of what is trained: an `Offer`, its pieces.
 
         The present one, or one of the `max_staleness` before it; BASE: what an adapter lies over.
-        bfloat16 travels as its bits (uint16): as ml_dtypes arrays they would be pickled by value.
+        All in compute dtype.
         """
-        arrays = self._whole(self._policy(version))
-        if arrays is None:
-            return None
-        return {n: x.view(np.uint16) if x.dtype.itemsize == 2 else x for n, x in arrays.items()}
+        pieces = self._pieces[BASE if version == BASE else 0][self.rank]
+        offer, parts = hand_over(self._policy(version), self.rank, pieces)
+        return [offer, *parts]
 
     def parameters_sha256(self) -> str:
-        """Of the float32 parameters that are trained, by name, from rank 0 ("" elsewhere)."""
-        arrays = self._whole(self.state.params)
-        return "" if arrays is None else fingerprint.sha256(arrays)
+        """Of the float32 parameters that are trained, by name."""
+        return fingerprint.sha256(process_allgather(self.state.params, tiled=True))
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict[str, float], wait: bool
@@ -289,8 +290,7 @@ class LearnerHost:
             )
         return self._checkpoints[phase]
 
-    def _whole(self, params: dict[str, jax.Array]) -> dict[str, np.ndarray] | None:
-        gathered = self._gather(params)  # a collective: every process takes part
-        if self.rank:
-            return None
-        return {name: np.asarray(x.addressable_data(0)) for name, x in gathered.items()}
+    def _planned(self, abstract: dict[str, Any]) -> list[list[Piece]]:
+        """What each process hands over of arrays that are shaped and placed so."""
+        found = plan(abstract, jnp.dtype(self.config.model.compute_dtype).itemsize)
+        return found + [[]] * (self.world - len(found))

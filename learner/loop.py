@@ -32,7 +32,7 @@ class Learner(Protocol):
 
     def train_step(self, batch: Batch) -> dict[str, float]: ...
 
-    def export(self, version: int) -> Any: ...
+    def export(self, version: int) -> Any: ...  # as `Weights.publish` wants it
 
     def save(
         self, phase: str, step: int, ledger: dict, metrics: dict | None, wait: bool
@@ -42,7 +42,7 @@ class Learner(Protocol):
 class Weights(Protocol):
     """Where rollout actors find the policy."""
 
-    def publish(self, version: int, params: Any) -> None: ...
+    def publish(self, version: int, handed: Any) -> None: ...
 
 
 class History(Protocol):

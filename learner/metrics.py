@@ -20,6 +20,7 @@ def scalars(report: StepReport, config: RunConfig, now: float) -> dict[str, floa
         | rollout_scalars(groups, step_s)
         | judge_scalars(groups)
         | policy_scalars(groups, report.step - 1)
+        | sync_scalars(groups)
         | {f"time/{part}_s": seconds for part, seconds in report.seconds.items()}
         | {
             "time/step_s": step_s,
@@ -159,6 +160,24 @@ def policy_scalars(groups: Iterable[ScoredGroup], version: int) -> dict[str, flo
         "policy/version": float(version + 1),
         "policy/staleness": float(np.mean(ages)),
         "policy/staleness_max": float(max(ages)),
+    }
+
+
+def sync_scalars(groups: Iterable[ScoredGroup]) -> dict[str, float]:
+    """How the policies came to the actors that sampled: bytes, megabytes per second, seconds from
+    asking for one to decoding with it, and those of them in which nothing was decoded. Means over
+    actors and versions."""
+    rollouts = [group.rollout for group in groups]
+    swaps = list({(r.actor, r.swap.version): r.swap for r in rollouts if r.swap}.values())
+    if not swaps:
+        return {}
+    total_s = sum(swap.total_s for swap in swaps)
+    size = sum(swap.bytes for swap in swaps)
+    return {
+        "sync/bytes": size / len(swaps),
+        "sync/mb_per_s": size / 1e6 / total_s,
+        "sync/total_s": total_s / len(swaps),
+        "sync/pause_s": sum(swap.pause_s for swap in swaps) / len(swaps),
     }
 
 

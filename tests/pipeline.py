@@ -15,6 +15,7 @@ from learner.ledger import Ledger
 from learner.loop import Parts, train
 from learner.metrics import scalars
 from learner.order import order_of
+from learner.pieces import Assembly
 from learner.recorder import Recorder
 from tests.learner.conftest import VOCABULARY, make_config, make_permit
 
@@ -33,14 +34,20 @@ class LocalQueue:
 
 
 class LocalWeights:
+    """Of one learner process."""
+
     def __init__(self):
         self.versions = {}
 
-    def publish(self, version, params):
-        self.versions[version] = params
+    def publish(self, version, handed):
+        self.versions[version] = handed
 
-    def fetch(self, version, timeout_s):
-        return self.versions[version]
+    def fetch(self, version, timeout_s, turn):
+        offer, *pieces = self.versions[version]
+        assembly = Assembly([offer])
+        for number, parts in enumerate(pieces):
+            assembly.add(0, number, parts)
+        return assembly.arrays()
 
 
 class FakeTokenizer:
@@ -95,7 +102,8 @@ class Pipeline:
         self.begun = self.learner.create_state()
         if self.begun["phase"] == "sft":
             self.learner.begin_grpo()
-        self.weights.publish(BASE, self.learner.export(BASE))
+        if config.lora.rank:
+            self.weights.publish(BASE, self.learner.export(BASE))
         self.ledger = Ledger(**self.begun["ledger"])
         self.history = History(self.folder.ledger_file, self.ledger, self.begun["learner"])
         self.recorder = Recorder(self.folder, config, self.ledger.step, parts=())

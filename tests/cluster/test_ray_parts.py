@@ -1,11 +1,10 @@
-"""Queues, weights, workers and the learner slice on a real local cluster."""
+"""Queues, workers and the learner slice on a real local cluster."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +16,8 @@ from cluster.calls import WorkerGone
 from cluster.connect import stand_in
 from cluster.learner_slice import LearnerSlice
 from cluster.queues import GroupQueue
-from cluster.weights import WeightStore
 from cluster.workers import start_actor, start_workers
-from configs.errors import InputError, RunError
+from configs.errors import InputError
 from tests.learner.conftest import make_group, make_permit
 
 pytestmark = pytest.mark.ray
@@ -59,25 +57,6 @@ def test_groups_survive_the_queue_and_bring_no_jax_into_it(connection):
     ):
         code = f"import {module}, sys; assert not {{*{heavy}}} & sys.modules.keys()"
         assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
-
-
-def test_weights_come_by_version(connection):
-    store = WeightStore(keep=2, node_id=connection.nodes[0])
-    publish = lambda n: store.publish(n, ray.put({"w": np.full(3, n)}))  # noqa: E731
-    threading.Timer(0.3, publish, [0]).start()
-    np.testing.assert_array_equal(store.fetch(0, 20.0)["w"], [0, 0, 0])
-    publish(1)
-    publish(2)
-    with pytest.raises(LookupError, match=r"version 0 was dropped; kept: \[1, 2\]"):
-        store.fetch(0, 1.0)
-    with pytest.raises(TimeoutError, match="version 7 was not published"):
-        store.fetch(7, 0.1)
-    replaced = copy(store)
-    store.renew(2)
-    with pytest.raises(RunError, match="policy version 3 by the learner of epoch 0 is refused"):
-        replaced.publish(3, ray.put({"w": np.zeros(3)}))
-    publish(3)
-    np.testing.assert_array_equal(store.fetch(3, 1.0)["w"], [3, 3, 3])
 
 
 class Breaks:
@@ -164,7 +143,8 @@ class FakeHost:
         self.coordinator = coordinator
 
     def create_state(self):
-        return {"rank": self.rank, "coordinator": self.coordinator}
+        pieces = {0: [1, 0]}  # all in one piece of the first process
+        return {"rank": self.rank, "coordinator": self.coordinator, "pieces": pieces}
 
     def train_step(self, batch):
         if self.rank == 1 and not batch["x"].any():
@@ -172,15 +152,16 @@ class FakeHost:
         return {"loss": float(batch["x"].sum())}
 
     def export(self, version):
-        return {"w": np.arange(3)} if self.rank == 0 else None
+        return [f"offer of {self.rank}", np.arange(3)][: 2 - self.rank]
 
 
 def test_a_learner_slice_is_one_learner(connection):
     learner = LearnerSlice(FakeHost, connection, (0, 1), (None,), {})
     begun = learner.create_state()
-    assert begun == {"rank": 0, "coordinator": f"{connection.addresses[0]}:1"}
+    assert (begun["rank"], begun["coordinator"]) == (0, f"{connection.addresses[0]}:1")
     assert learner.train_step({"x": np.ones(4)}) == {"loss": 4.0}
-    np.testing.assert_array_equal(ray.get(learner.export(0))["w"], [0, 1, 2])
+    ((offer, piece),) = learner.export(0)
+    assert ray.get(offer) == "offer of 0" and ray.get(piece).tolist() == [0, 1, 2]
     with pytest.raises(RuntimeError, match="(?s)learner process 1 on host 1 .*but zeros"):
         learner.train_step({"x": np.zeros(4)})
     learner.kill()

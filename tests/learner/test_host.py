@@ -20,6 +20,7 @@ from learner.host import LearnerHost
 from learner.readback import ReadBack
 from learner.stored import read_checkpoint
 from tests.learner.conftest import VOCABULARY, make_config, make_group
+from tests.pipeline import LocalWeights
 
 CONFIG = make_config(
     sft={"steps": 4, "warmup_steps": 0, "batch_size": 8, "optimizer": "adamw"},
@@ -116,8 +117,10 @@ def test_a_finished_cold_start_serves_as_weights(run, tmp_path):
 
 def test_the_exported_policy_is_the_trained_one(run):
     learner, _ = host(run[0])
-    exported = learner.export(4)
-    assert exported is not None
+    weights = LocalWeights()
+    weights.publish(4, learner.export(4))
+    exported = weights.fetch(4, 0.0, 0)
+    assert exported.keys() == learner.state.params.keys()
     for name, value in exported.items():
         np.testing.assert_array_equal(value, learner.state.params[name])
     learner.close()

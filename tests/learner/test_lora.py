@@ -148,10 +148,10 @@ def test_what_travels_and_is_kept_is_the_adapter(run):
     stored = read_checkpoint(run.folder.checkpoints, 6)
     names = adapter_shapes(run.learner.model.architecture, run.config.lora).keys()
     policies = stored.trees["policies"]
-    assert stored.params.keys() == names == run.weights.versions[6].keys()
+    assert stored.params.keys() == names == run.weights.fetch(6, 0.0, 0).keys()
     assert len(policies) == 1 and policies[0].keys() == names
     base = run.learner.reference
-    for name, value in run.weights.versions[BASE].items():
+    for name, value in run.weights.fetch(BASE, 0.0, 0).items():
         np.testing.assert_array_equal(value, base[name])
     moments = [x.shape for x in jax.tree.leaves(stored.trees["state"]["optimizer"])]
     assert sum(np.prod(shape) for shape in moments if shape) == 2 * sum(
