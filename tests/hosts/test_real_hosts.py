@@ -5,7 +5,9 @@ that are the user's own are changed. Takes minutes: `pytest -m drill -n0`.
 """
 
 import json
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -59,21 +61,59 @@ def test_no_key_is_left_anywhere(cluster):
 
 
 def test_more_hosts_than_there_are_is_refused(cluster):
+    before = set((cluster.folder / "share").iterdir())
     done = launch(cluster, "--hosts", "5", "loop.wait_timeout_s=1")
     assert done.returncode == 2
+    assert set((cluster.folder / "share").iterdir()) == before, "it must leave nothing behind"
     assert "5 hosts wanted, 3 registered, 2 missing" in done.stderr
 
 
-def test_an_intruder_gets_nothing(cluster):
-    """From another machine of the network, without the token."""
-    head = cluster.address(0)
-    probe = "from cluster.security import answers_without_token as f; print(f('{}:6379'))"
-    done = cluster.from_outside(
-        "env", f"PYTHONPATH={ROOT}", "RAY_AUTH_MODE=disabled", sys.executable, "-c",
-        probe.format(head),
+@pytest.fixture
+def driver(cluster):
+    """A program of the cluster's owner on the head: it listens, too."""
+    code = "import ray; ray.init('auto', logging_level='ERROR'); print('up'); input()"
+    process = cluster.on(
+        0, "env", "RAY_AUTH_MODE=token", sys.executable, "-u", "-c", code,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert done.stdout.strip() == "False", done.stderr
-    join = f"import ray; ray.init('{head}:6379', logging_level='ERROR')"
+    assert process.stdout.readline() == "up\n"
+    yield
+    process.communicate("\n", timeout=60)
+
+
+def doors(hosts, token):
+    """What `tests.hosts.intruder` finds, on another machine of the network."""
+    done = hosts.from_outside(
+        "env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.hosts.intruder",
+        hosts.address(0), token,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_an_intruder_gets_nothing(cluster, driver):
+    """From another machine of the network, without the token or with a wrong one."""
+    with_it = doors(cluster, PLANTED_TOKEN)
+    assert with_it.pop("jobs: dashboard") == "closed", "it listens on the head's loopback alone"
+    assert set(with_it.values()) == {"in"}, "else the rest of this test would show nothing"
+    left = [cluster.folder / f"host{n}" / "home" / "an-intruder-was-here" for n in range(3)]
+    until = time.monotonic() + 60
+    while not any(path.exists() for path in left) and time.monotonic() < until:
+        time.sleep(0.5)
+    assert any(path.exists() for path in left), "a job with the token runs"
+    for path in left:
+        path.unlink(missing_ok=True)
+    for token in ("", "a-guess"):
+        without = doors(cluster, token)
+        assert without.pop("jobs: dashboard") == "closed"
+        assert set(without.values()) == {"refused"} and without.keys() == with_it.keys()
+    on_head = cluster.on(
+        0, "env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.hosts.intruder", "127.0.0.1",
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said = json.loads(on_head.communicate(timeout=120)[0].splitlines()[-1])
+    assert said["jobs: dashboard"] == "refused", "nor does who is on the head, as another user"
+    join = f"import ray; ray.init('{cluster.address(0)}:6379', logging_level='ERROR')"
     for token in ("", "a-guess"):
         done = cluster.from_outside(
             "timeout", "60", "env", f"RAY_AUTH_TOKEN={token}",
@@ -81,8 +121,4 @@ def test_an_intruder_gets_nothing(cluster):
         )  # fmt: skip
         assert done.returncode != 0
         assert "uthentication" in done.stderr
-    listening = cluster.from_outside(
-        sys.executable, "-c",
-        f"import socket; print(socket.socket().connect_ex(('{head}', 8265)))",
-    )  # fmt: skip
-    assert listening.stdout.strip() != "0", "the dashboard listens on the head's loopback alone"
+    assert not any(path.exists() for path in left)
