@@ -54,9 +54,9 @@ def watch(pid: int, every_s: float) -> dict[str, list[Sample]]:
             driver = psutil.Process(pid)
             if driver.status() == psutil.STATUS_ZOMBIE:
                 break
-            for name, process in [("driver", driver), *_actors(driver)]:
+            for name, process in [("driver", driver), *actors_of(driver)]:
                 with suppress(psutil.Error, OSError):
-                    memory = _own_mib(process.pid)
+                    memory = own_mib(process.pid)
                     counts = process.num_fds(), process.num_threads()
                     samples[name].append((time.monotonic() - began, memory, *counts))
         time.sleep(every_s)
@@ -72,12 +72,12 @@ def report(samples: dict[str, list[Sample]], minutes: float) -> dict:
     }
 
 
-def _own_mib(pid: int) -> float:
+def own_mib(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
-def _actors(driver: psutil.Process) -> list[tuple[str, psutil.Process]]:
+def actors_of(driver: psutil.Process) -> list[tuple[str, psutil.Process]]:
     found, counts = [], defaultdict(int)
     for process in sorted(driver.children(recursive=True), key=lambda child: child.pid):
         with suppress(psutil.Error):

@@ -102,14 +102,7 @@ class Job:
         """It is to go on from the last checkpoint."""
         config, folder = self.config, self.folder
         self._arrived = self._lost = 0
-        self.learner = LearnerSlice(
-            logged(LearnerHost, "learner", folder.path),
-            self.connection,
-            self.plan.learner,
-            args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary, self.epoch),
-            env=worker_env(config.learner.threads, self.connection),
-            silence_s=config.loop.silence_s,
-        )
+        self.learner = self._learner()
         self.collector = Collector(
             self.scored,
             self.check,
@@ -118,6 +111,17 @@ class Job:
             max_abstain=config.judge.max_abstain,
         )
         self.canaries = Canaries(self.rollouts, self.collector, folder.path / "canaries.json")
+
+    def _learner(self) -> LearnerSlice:
+        config, folder = self.config, self.folder
+        return LearnerSlice(
+            logged(LearnerHost, "learner", folder.path),
+            self.connection,
+            self.plan.learner,
+            args=(config, folder.checkpoints, self.corpus.tokenizer.vocabulary, self.epoch),
+            env=worker_env(config.learner.threads, self.connection),
+            silence_s=config.loop.silence_s,
+        )
 
     def replace_learner(self) -> None:
         """After LearnerGone. Queues and judges stay; a rollout actor may be waiting for a policy
