@@ -13,6 +13,8 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_PROGRAMS)
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**29)  # bytes; the oldest go first
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Ray runs its workers at low priority: beside the other half of the tests they would starve
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (Ray spells it so)
 
 import jax  # noqa: E402  (reads the settings above)
 import pytest  # noqa: E402
