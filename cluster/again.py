@@ -36,7 +36,7 @@ def run_job(start: Callable[[], Job], command: Callable[[Job], int]) -> int:
                     f"between. What was saved is kept: the same command with --run "
                     f"{job.folder.path} goes on from there"
                 ) from gone
-            job.incident("job started again", str(gone))
+            job.incident("job started again", f"{gone}, after step {step}")
             job = _next(job, start, gone)
 
 

@@ -58,7 +58,7 @@ def test_a_lost_job_is_started_again_and_written_down(tmp_path):
     assert (code, ends) == (0, [WorkerGone, "killed", None])
     (incident,) = read_incidents(tmp_path / "ledger.sqlite")
     assert incident["outcome"] == "job started again"
-    assert incident["what"] == "learner process 0 died"
+    assert incident["what"] == "learner process 0 died, after step 0"
 
 
 def test_a_lost_learner_is_replaced_and_the_rest_of_the_job_stays(tmp_path):
