@@ -269,12 +269,13 @@ def _on_cluster(
 
 @contextmanager
 def nothing_left_behind(path: Path) -> Iterator[None]:
-    """Take a new run folder away again when its input is refused; never one with a checkpoint."""
+    """Take a new run folder away again when its input is refused; never one in which work was kept,
+    which an error of the disk may end, too."""
     new = not path.exists()
     try:
         yield
     except InputError:
-        if new and not any(path.glob("checkpoints/*/[0-9]*")):
+        if new and not any(path.glob("checkpoints/*/*")):
             shutil.rmtree(path, ignore_errors=True)
         raise
 

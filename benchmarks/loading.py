@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import ChainMap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,12 +25,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from safetensors.flax import save_file
+from safetensors.numpy import save_file
 
 from benchmarks.race import environment
 from configs.schema import LearnerSection, ModelSection
 from learner.policy.kaggle import save_checkpoint
-from learner.policy.layout import stored_layout
+from learner.policy.layout import as_stored
 from learner.policy.model import PolicyModel, build_model
 from learner.policy.pretrained import load_weights
 from learner.policy.sharding import make_mesh
@@ -60,13 +61,11 @@ def gemma2(width: int, layers: int) -> dict:
 def write(folder: Path, model: PolicyModel, dtype: str) -> None:
     params = jax.tree.map(np.asarray, jax.jit(model.init)(0))
     save_checkpoint(model.architecture, params, folder / "kaggle" / "params")
-    named: dict[str, np.ndarray] = {}
-    for name, stored in stored_layout(model.architecture).items():
-        named |= stored.write(params[name])
+    named = dict(ChainMap(*as_stored(model.architecture, params, jnp.dtype(dtype))))
     (folder / "hf").mkdir()
     place = {name: f"model-{1 + number % 2}.safetensors" for number, name in enumerate(named)}
     for file in sorted(set(place.values())):
-        shard = {name: jnp.array(named[name], dtype) for name in named if place[name] == file}
+        shard = {name: value for name, value in named.items() if place[name] == file}
         save_file(shard, folder / "hf" / file)
     index = json.dumps({"weight_map": place})
     (folder / "hf" / "model.safetensors.index.json").write_text(index)

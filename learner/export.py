@@ -21,7 +21,7 @@ from learner.policy.architecture import FAMILIES, Architecture, architecture_of,
 from learner.policy.as_json import save_as_json
 from learner.policy.folder import is_hugging_face
 from learner.policy.kaggle import save_checkpoint
-from learner.policy.layout import stored_layout
+from learner.policy.layout import as_stored
 from learner.policy.lora import merged
 from learner.policy.sentence_pieces import SentencePieceTokenizer
 from learner.policy.tokenizer import Tokenizer, load_tokenizer
@@ -177,8 +177,7 @@ def _write_hugging_face(
 def _shards(params: Params, found: Architecture, dtype: np.dtype) -> Iterator[Params]:
     """The stored tensors in files of at most `SHARD_BYTES`."""
     shard: Params = {}
-    for name, stored in stored_layout(found).items():
-        tensors = stored.write(params[name].astype(dtype))
+    for tensors in as_stored(found, params, dtype):
         size = sum(value.nbytes for value in (*shard.values(), *tensors.values()))
         if shard and size > SHARD_BYTES:
             yield shard

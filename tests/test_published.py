@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import ChainMap
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from configs.schema import ModelSection
 from learner.policy.kaggle import load_checkpoint, save_checkpoint
-from learner.policy.layout import stored_layout
+from learner.policy.layout import as_stored
 from learner.policy.model import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -57,10 +58,7 @@ def tokenizer(tmp_path_factory) -> Path:
 
 def named(params) -> dict[str, np.ndarray]:
     """Parameters under the names that Hugging Face has for them."""
-    weights: dict[str, np.ndarray] = {}
-    for name, stored in stored_layout(MODEL.architecture).items():
-        weights |= stored.write(np.asarray(params[name]))
-    return weights
+    return dict(ChainMap(*as_stored(MODEL.architecture, params)))
 
 
 def published(folder: Path, layout: str, tokenizer: Path) -> dict[str, np.ndarray]:

@@ -5,8 +5,9 @@ A linear layer is stored as [out, in] there, with heads and head dimension as on
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,14 @@ def stored_layout(found: Architecture) -> dict[str, Stored]:
     if not found.tied:
         layout["lm_head.w"] = _turned("lm_head.weight", v, d)
     return layout
+
+
+def as_stored(
+    found: Architecture, params: Mapping[str, Any], dtype: Any = np.float32
+) -> Iterator[dict[str, np.ndarray]]:
+    """The tensors of a Hugging Face file by name, parameter by parameter."""
+    for name, stored in stored_layout(found).items():
+        yield stored.write(np.asarray(params[name]).astype(dtype))
 
 
 def may_be_ignored(name: str, found: Architecture) -> bool:

@@ -13,9 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.hosts.netns import Hosts
+import pytest
+
+from tests.hosts.netns import Hosts, what_is_missing
 
 ROOT = Path(__file__).parents[2]
+MISSING = what_is_missing()
+DRILL = [  # the marks of tests that bring up a cluster
+    pytest.mark.drill,
+    pytest.mark.hosts,
+    pytest.mark.ray,
+    pytest.mark.skipif(bool(MISSING), reason=f"real hosts: {MISSING}"),
+]
 PLANTED_TOKEN = "planted-token-of-these-hosts"
 _COUNT = (
     "import ray; ray.init('auto', logging_level='ERROR', log_to_driver=False)\n"

@@ -12,17 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from learner.stored import read_checkpoint
-from tests.hosts.cluster import PLANTED_TOKEN, ROOT, launch, ray_cluster
-from tests.hosts.netns import what_is_missing
+from tests.hosts.cluster import DRILL, PLANTED_TOKEN, ROOT, launch, ray_cluster
 
-MISSING = what_is_missing()
-pytestmark = [
-    pytest.mark.drill,
-    pytest.mark.hosts,
-    pytest.mark.ray,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(MISSING), reason=f"real hosts: {MISSING}"),
-]
+pytestmark = [*DRILL, pytest.mark.timeout(600)]
 
 
 @contextlib.contextmanager

@@ -14,17 +14,9 @@ import time
 import pytest
 
 from cluster.storm import Fault, Storm
-from tests.hosts.cluster import ROOT, command_line, launch, ray_cluster, until_up
-from tests.hosts.netns import what_is_missing
+from tests.hosts.cluster import DRILL, ROOT, command_line, launch, ray_cluster, until_up
 
-MISSING = what_is_missing()
-pytestmark = [
-    pytest.mark.drill,
-    pytest.mark.hosts,
-    pytest.mark.ray,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(MISSING), reason=f"real hosts: {MISSING}"),
-]
+pytestmark = [*DRILL, pytest.mark.timeout(600)]
 HEAD, LEARNER, SPARE, ROLLOUT = range(4)
 SETTINGS = (
     *("--config", "configs/smoke.toml", "--hosts", "3", "learner.hosts=1"),
@@ -106,12 +98,23 @@ def run(cluster, calm, request):
     print(f"all hosts back after {until_up(cluster, 200):.0f} s more")
 
 
-def test_the_cable_of_a_rollout_host_is_cut_for_20_s(cluster, calm, run):
-    at = time.time()
-    cluster.cut(ROLLOUT)
+def cable_cut_for_20_s(hosts):
+    hosts.cut(ROLLOUT)
     time.sleep(20)
-    cluster.heal(ROLLOUT)
-    run.recovered("cable of the host that samples cut, healed after 20 s", at)
+    hosts.heal(ROLLOUT)
+
+
+def learner_host_power_cycled(hosts):
+    hosts.power_off(LEARNER)
+    time.sleep(5)
+    hosts.boot(LEARNER)
+
+
+@pytest.mark.parametrize("strike", [cable_cut_for_20_s, learner_host_power_cycled])
+def test_what_passes_leaves_no_trace(strike, cluster, calm, run):
+    at = time.time()
+    strike(cluster)
+    run.recovered(strike.__name__, at)
     assert run.ended()["parameters_sha256"] == calm
 
 
@@ -161,12 +164,3 @@ def test_a_learner_host_that_was_cut_off_comes_back_to_nothing(cluster, calm, ru
         for step in (run.folder / "checkpoints" / "grpo").iterdir()
     }
     assert epochs == {max(int(path.name) for path in (run.folder / "epochs").iterdir())}
-
-
-def test_a_learner_host_is_power_cycled(cluster, calm, run):
-    at = time.time()
-    cluster.power_off(LEARNER)
-    time.sleep(5)
-    cluster.boot(LEARNER)
-    run.recovered("learner host power-cycled", at)
-    assert run.ended()["parameters_sha256"] == calm

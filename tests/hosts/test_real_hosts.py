@@ -11,17 +11,10 @@ import time
 
 import pytest
 
-from tests.hosts.cluster import PLANTED_TOKEN, ROOT, launch, ray_cluster
-from tests.hosts.netns import what_is_missing
+from tests.hosts.cluster import DRILL, PLANTED_TOKEN, ROOT, launch, ray_cluster
 
-MISSING = what_is_missing()
 PLANTED_KEY = "planted-key-of-a-judge"
-pytestmark = [
-    pytest.mark.drill,
-    pytest.mark.hosts,
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(MISSING), reason=f"real hosts: {MISSING}"),
-]
+pytestmark = DRILL
 
 
 @pytest.fixture(scope="module")
