@@ -93,7 +93,8 @@ def sampler_line(config: RunConfig, room: "Room", weights: int, chip: str) -> st
     that of a chip, or what is free on this machine, shared by all actors."""
     section = config.rollout
     if chip in _CHIP_GIB:
-        memory, where = _CHIP_GIB[chip] * _GIB, f"a {chip} chip"
+        memory = _CHIP_GIB[chip] * _GIB * section.tp
+        where = f"a {chip} chip" if section.tp == 1 else f"what {section.tp} {chip} chips have"
     else:
         free = psutil.virtual_memory().available
         memory, where = free // section.actors, "what is free on this machine"

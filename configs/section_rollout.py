@@ -37,6 +37,10 @@ class RolloutSection(Section):
     """Of the keys and values that are kept; "": `model.compute_dtype`. Others take less memory and
     change log-probabilities (docs/engine.md). Part of what a sample's bits depend on."""
 
+    tp: Count = 1
+    """Devices of a host that share the weights and the cache of one actor (docs/engine.md). Part of
+    what a sample's bits depend on."""
+
     @property
     def max_new_tokens(self) -> int:
         return self.max_reasoning_tokens + self.max_answer_tokens

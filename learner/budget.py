@@ -90,10 +90,12 @@ def step_seconds(found: Budget, config: RunConfig, device: Device) -> dict[str, 
     count = math.prod(found.mesh)
     usable = device.flops * EFFICIENCY
     read = found.decode_steps * (found.weight_bytes + found.rollout_bytes["cache"] / 2)
+    samplers = config.rollout.actors * config.rollout.tp
     return {
         "learner": found.learner_flops / (count * usable),
         "rollout": max(
-            found.rollout_flops / (config.rollout.actors * usable), read / device.bandwidth
+            found.rollout_flops / (samplers * usable),
+            read / (config.rollout.tp * device.bandwidth),
         ),
     }
 

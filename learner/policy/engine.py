@@ -24,6 +24,7 @@ import numpy as np
 from cluster.messages import Permit, Restraint
 from configs.schema import RolloutSection
 from learner.policy.completions import Counts, Group, Sampled, Tape, failure, unfit
+from learner.policy.devices import engine_mesh, putting
 from learner.policy.draw import DEAD
 from learner.policy.endings import Budget, Course, Endings
 from learner.policy.lean import LeanDecoder
@@ -64,7 +65,9 @@ class Engine:
         self._stops = np.array(endings.stops, np.int32)
         lean = model.architecture.family == "gemma2"
         decoder = LeanDecoder if lean else VmappedDecoder
-        self.decoder: Decoder = decoder(model, self.shape, endings.stops)
+        mesh = engine_mesh(section.tp)
+        self.decoder: Decoder = decoder(model, self.shape, endings.stops, mesh)
+        self._put = putting(model, mesh)
         self._state = Slots.empty(slots, self.shape.chunk)
         self._courses: list[Course | None] = [None] * slots
         self._owner: list[tuple[Group, int] | None] = [None] * slots
@@ -87,10 +90,13 @@ class Engine:
         self.decoder.load(self.arrived(params))
 
     def arrived(self, params: Params) -> Params:
-        """On the device, in compute dtype: 16-bit weights travel as their bits."""
+        """On the device or devices, in compute dtype: 16-bit weights travel as their bits."""
         return {
-            name: jnp.asarray(
-                value.view(self._dtype) if value.dtype == np.uint16 else value, self._dtype
+            name: self._put(
+                name,
+                jnp.asarray(
+                    value.view(self._dtype) if value.dtype == np.uint16 else value, self._dtype
+                ),
             )
             for name, value in params.items()
         }

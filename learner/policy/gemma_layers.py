@@ -56,6 +56,14 @@ def fused(model: PolicyModel, params: Params) -> Weights:
     )
 
 
+def split_axis(name: str, weight) -> int | None:
+    """Which axis of a weight several devices share: outputs of what widens, inputs of what narrows,
+    words of the vocabulary; None: each has it whole."""
+    if name in ("qkv", "gate_up"):
+        return 0 if _by_output(weight) else 1
+    return 0 if name in ("out", "down", "embedding") else None
+
+
 def _laid_out(weight_DF):
     """As `_wide_product` reads it fastest: large ones by output, which few rows gain most from."""
     return weight_DF.T if _by_output(weight_DF) else weight_DF

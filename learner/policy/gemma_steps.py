@@ -20,7 +20,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from learner.policy.devices import whole
 from learner.policy.draw import sample_chunk
 from learner.policy.gemma_layers import (
     LOGIT_CAP,
@@ -37,6 +39,7 @@ from learner.policy.model import PolicyModel
 from learner.policy.slots import Reading, Shape, Slots
 
 Arrays = list[Kept]  # one a layer
+HEADS = 1  # the axis of a cache's heads
 
 
 class Cache(NamedTuple):
@@ -55,6 +58,7 @@ class GemmaSteps:
     model: PolicyModel
     shape: Shape
     stops: tuple[int, ...]
+    mesh: Mesh | None = None  # of several devices
 
     def prefill(self, w: Weights, cache: Cache, tokens_NP: jax.Array, rows_N: jax.Array) -> Cache:
         """Write keys and values of right-padded prompts into rows of the cache; row R is nowhere.
@@ -190,7 +194,7 @@ class GemmaSteps:
         scores_SV = jnp.dot(
             last_SD, given.weights["embedding"].T, preferred_element_type=jnp.float32
         )
-        return capped(scores_SV, LOGIT_CAP), new
+        return whole(capped(scores_SV, LOGIT_CAP), self.mesh), new
 
     def _of_blocks(self, given: "_Given", layer: int, q, number):
         """Sums and totals over a slot's earlier tokens: block by block, then in their order."""

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from learner.policy.gemma_layers import fused
-from learner.policy.gemma_steps import GemmaSteps, empty_cache
+from learner.policy.devices import jitted, placed, placed_params
+from learner.policy.gemma_layers import fused, split_axis
+from learner.policy.gemma_steps import HEADS, GemmaSteps, empty_cache
 from learner.policy.model import Params, PolicyModel
 from learner.policy.slots import Shape, Slots
 
@@ -17,11 +19,12 @@ from learner.policy.slots import Shape, Slots
 class LeanDecoder:
     """Cache and weights of one engine; its programs are kept for the next of the same sizes."""
 
-    def __init__(self, model: PolicyModel, shape: Shape, stops: tuple[int, ...]):
+    def __init__(
+        self, model: PolicyModel, shape: Shape, stops: tuple[int, ...], mesh: Mesh | None = None
+    ):
         self._weights: Any = None
         self._cache: Any = None
-        self._programs_of = partial(_compiled, model, stops=stops)
-        self._empty_of = partial(empty_cache, model)
+        self._programs_of = partial(_compiled, model, stops=stops, mesh=mesh)
         self.use(shape)
 
     def use(self, shape: Shape) -> None:
@@ -29,7 +32,7 @@ class LeanDecoder:
         self._shape = shape
         self._programs = self._programs_of(shape)
         self._cache = None  # there may not be room for both
-        self._cache = self._empty_of(shape)
+        self._cache = self._programs.empty()
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
@@ -65,49 +68,57 @@ def _finite(array: jax.Array) -> jax.Array:
 
 class Programs(NamedTuple):
     fuse: Any
+    empty: Any
     prefills: dict[int, Any]  # by the length of prompts
     piece: Any  # of a longer one; None: there is none
     decodes: list[Any]  # by level
 
 
 @cache
-def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Programs:
+def _compiled(
+    model: PolicyModel, shape: Shape, stops: tuple[int, ...], mesh: Mesh | None
+) -> Programs:
     """All programs ahead of their first use: the weights may still be on their way."""
-    programs = lowered(model, shape, stops)
+    programs = lowered(model, shape, stops, mesh)
     return Programs(
         programs.fuse.compile(),
+        programs.empty.compile(),
         {length: prefill.compile() for length, prefill in programs.prefills.items()},
         programs.piece and programs.piece.compile(),
         [decode.compile() for decode in programs.decodes],
     )
 
 
-def lowered(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> Programs:
+def lowered(
+    model: PolicyModel, shape: Shape, stops: tuple[int, ...], mesh: Mesh | None = None
+) -> Programs:
     """All programs, ready to be compiled: no memory is taken."""
-    steps, last = GemmaSteps(model, shape, stops), len(shape.levels) - 1
-    params = {
-        name: jax.ShapeDtypeStruct(value.shape, model.compute_dtype)
-        for name, value in model.abstract_params().items()
-    }
-    fuse = jax.jit(partial(fused, model))
-    weights = jax.eval_shape(fuse, params)
-    kept = jax.eval_shape(partial(empty_cache, model, shape))
+    steps, last = GemmaSteps(model, shape, stops, mesh), len(shape.levels) - 1
+    fuse, empty = partial(fused, model), partial(empty_cache, model, shape)
+    params = placed_params(model, mesh)
+    weights = placed(jax.eval_shape(fuse, params), mesh, split_axis)
+    kept = placed(jax.eval_shape(empty), mesh, lambda *_: HEADS)
     state = Slots.empty(shape.slots, shape.chunk)
+    drawn = jax.ShapeDtypeStruct((2, shape.chunk, shape.slots), jnp.int32)
+
+    def filling(program):
+        return jitted(program, mesh, kept, (1,))
+
+    def decode(level: int):
+        program = partial(steps.decode, level == last)
+        return jitted(program, mesh, (kept, drawn), (1,)).lower(
+            weights, kept, state, shape.reading(state, level)
+        )
+
     return Programs(
-        fuse.lower(params),
+        jitted(fuse, mesh, weights).lower(params),
+        jitted(empty, mesh, kept).lower(),
         {
-            length: jax.jit(steps.prefill, donate_argnums=1).lower(
-                weights, kept, *shape.empty_batch(length)
-            )
+            length: filling(steps.prefill).lower(weights, kept, *shape.empty_batch(length))
             for length in shape.prompt_lengths
         },
-        jax.jit(steps.prefill_piece, donate_argnums=1).lower(weights, kept, *shape.empty_piece())
+        filling(steps.prefill_piece).lower(weights, kept, *shape.empty_piece())
         if shape.places > shape.piece
         else None,
-        [
-            jax.jit(partial(steps.decode, level == last), donate_argnums=1).lower(
-                weights, kept, state, shape.reading(state, level)
-            )
-            for level in range(last + 1)
-        ],
+        [decode(level) for level in range(last + 1)],
     )

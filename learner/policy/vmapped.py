@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from learner.policy.devices import jitted, placed, placed_params, whole
 from learner.policy.draw import sample_chunk
 from learner.policy.kept import Kept, empty, restored, write
 from learner.policy.model import (
@@ -27,12 +29,16 @@ from learner.policy.model import (
 )
 from learner.policy.slots import Shape, Slots
 
+_HEADS = 2  # the axis of a cache's heads
+
 
 class VmappedDecoder:
     """Caches and weights of one engine; its programs are kept for the next of the same sizes."""
 
-    def __init__(self, model: PolicyModel, shape: Shape, stops: tuple[int, ...]):
-        self._model, self._stops = model, stops
+    def __init__(
+        self, model: PolicyModel, shape: Shape, stops: tuple[int, ...], mesh: Mesh | None = None
+    ):
+        self._programs_of = partial(_compiled, model, stops=stops, mesh=mesh)
         self._params: Any = None
         self._prompts: Any = None
         self._cache: Any = None
@@ -41,9 +47,9 @@ class VmappedDecoder:
     def use(self, shape: Shape) -> None:
         """Another shape, with empty caches. Its programs are compiled if they are new."""
         self._shape = shape
-        self._programs = _compiled(self._model, shape, self._stops)
+        self._programs = self._programs_of(shape)
         self._prompts = self._cache = None  # there may not be room for both
-        self._prompts, self._cache = empty_caches(self._model, shape)
+        self._prompts, self._cache = self._programs.empty()
 
     def load(self, params: Params) -> None:
         """Take new weights, in the compute dtype."""
@@ -73,33 +79,32 @@ def _finite(array: jax.Array) -> jax.Array:
 
 
 class _Programs(NamedTuple):
+    empty: Any
     prefills: dict[int, Any]  # by the length of prompts
     piece: Any  # of a longer one; None: there is none
     decode: Any
 
 
 @cache
-def _compiled(model: PolicyModel, shape: Shape, stops: tuple[int, ...]) -> _Programs:
+def _compiled(
+    model: PolicyModel, shape: Shape, stops: tuple[int, ...], mesh: Mesh | None
+) -> _Programs:
     """All programs ahead of their first use: the weights may still be on their way."""
-    params = {
-        name: jax.ShapeDtypeStruct(value.shape, model.compute_dtype)
-        for name, value in model.abstract_params().items()
-    }
-    prompts, completions = jax.eval_shape(partial(empty_caches, model, shape))
-    chunk = partial(decode_chunk, partial(sample_chunk, shape=shape, stops=stops), model)
+    params, empty = placed_params(model, mesh), partial(empty_caches, model, shape)
+    kept = placed(jax.eval_shape(empty), mesh, lambda *_: _HEADS)
+    prompts, completions = kept
+    sample = partial(sample_chunk, shape=shape, stops=stops)
+    drawn = jax.ShapeDtypeStruct((2, shape.chunk, shape.slots), jnp.int32)
+
+    def filling(program, *given):
+        program = jitted(partial(program, model), mesh, prompts, (1,))
+        return program.lower(params, prompts, *given).compile()
+
     return _Programs(
-        {
-            length: jax.jit(partial(prefill, model), donate_argnums=1)
-            .lower(params, prompts, *shape.empty_batch(length))
-            .compile()
-            for length in shape.prompt_lengths
-        },
-        jax.jit(partial(prefill_piece, model), donate_argnums=1)
-        .lower(params, prompts, *shape.empty_piece())
-        .compile()
-        if shape.places > shape.piece
-        else None,
-        jax.jit(chunk, donate_argnums=2)
+        jitted(empty, mesh, kept).lower().compile(),
+        {length: filling(prefill, *shape.empty_batch(length)) for length in shape.prompt_lengths},
+        filling(prefill_piece, *shape.empty_piece()) if shape.places > shape.piece else None,
+        jitted(partial(decode_chunk, sample, model, mesh), mesh, (completions, drawn), (2,))
         .lower(params, prompts, completions, Slots.empty(shape.slots, shape.chunk))
         .compile(),
     )
@@ -154,7 +159,13 @@ def prefill_piece(
 
 
 def decode_chunk(
-    sample: Callable, model: PolicyModel, params: Params, prompts: Cache, cache: Cache, state: Slots
+    sample: Callable,
+    model: PolicyModel,
+    mesh: Mesh | None,
+    params: Params,
+    prompts: Cache,
+    cache: Cache,
+    state: Slots,
 ) -> tuple[Cache, jax.Array]:
     """A chunk in every live slot by `sample`; the cache, and the output of `sample_chunk`."""
     module = model.bind(params)
@@ -162,7 +173,8 @@ def decode_chunk(
     step_of_slots = jax.vmap(partial(_step_of_slot, model, module, length))
 
     def step(carry, tokens_S, number):
-        return step_of_slots(carry, tokens_S, state.position + number)
+        scores_SV, carry = step_of_slots(carry, tokens_S, state.position + number)
+        return whole(scores_SV, mesh), carry
 
     return sample(step, _seated(prompts, cache, state), state)
 
