@@ -36,7 +36,8 @@ from learner.policy.endings import Budget, Endings
 from learner.policy.engine import Engine
 from learner.policy.model import build_model
 
-SLOTS, CHUNK = 64, 16
+CHUNK = 16
+SLOTS = {"demo": 64, "35m": 128}
 RAGGED_SLOTS = {"demo": 16, "35m": 32}
 NO_MORE = None  # in a queue, for each process
 NOBODY = Question("", "", "", "", "", "")
@@ -46,9 +47,12 @@ CONTEXT = multiprocessing.get_context("spawn")
 def slots_of(size: str, work: Work) -> int:
     """The longest completions of ragged work are the last: fewer slots stand empty beside them.
 
-    But the more weights there are to read for a step, the more tokens it should draw.
+    But the more weights there are to read for a step, the more tokens it should draw; no more of
+    them than are this process's share.
     """
-    return RAGGED_SLOTS[size] if work.mode.shortest < work.mode.longest else SLOTS
+    ragged = work.mode.shortest < work.mode.longest
+    share = max(work.siblings, work.lengths.size // (os.cpu_count() or 1))
+    return min((RAGGED_SLOTS if ragged else SLOTS)[size], share)
 
 
 def make_engine(size: str, work: Work, weights, slots: int, cache: str) -> Engine:

@@ -85,13 +85,17 @@ def make_work(size: str, mode: str, siblings: int, completions: int, seed: int) 
 
 
 def static_account(
-    work: Work, sizes: Sequence[int], turn: Callable[[int], list[tuple[float, int]]]
+    work: Work,
+    sizes: Sequence[int],
+    turn: Callable[[int], list[tuple[float, int]]],
+    warm: Callable[[int], object] | None = None,
 ) -> dict:
     """The best of these batch sizes. `turn(size)` generates all of it; of each batch it gives the
-    seconds from the start to its end, when the caller has its first tokens, and its steps."""
+    seconds from the start to its end, when the caller has its first tokens, and its steps. `warm`
+    comes before it: who compiles by lengths needs a whole turn."""
     accounts = []
     for size in sizes:
-        turn(size)  # compiles
+        (warm or turn)(size)
         used = time.process_time()
         ends = turn(size)
         used = time.process_time() - used

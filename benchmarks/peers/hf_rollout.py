@@ -18,7 +18,7 @@ from benchmarks.peers.generation import (
 )
 from benchmarks.peers.work import reserve_stdout
 
-ROWS = 64  # of a batch
+BATCHES = {"demo": (64,), "35m": (64, 128)}
 NORMS = {  # ours: theirs
     "pre_attention_norm": "input_layernorm",
     "post_attn_norm": "post_attention_layernorm",
@@ -78,25 +78,31 @@ def converted(size: Size, weights) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def measure(model: Gemma2ForCausalLM, work: Work, rows: int) -> dict:
+def measure(model: Gemma2ForCausalLM, work: Work, sizes) -> dict:
+    def generate(prompts: np.ndarray, steps: int) -> None:
+        ids = torch.from_numpy(prompts.astype(np.int64))
+        model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=steps,
+            min_new_tokens=steps,
+        )
+
     def turn(size: int) -> list[tuple[float, int]]:
         start, ends = time.perf_counter(), []
         for prompts, steps in work.batches(size):
-            ids = torch.from_numpy(prompts.astype(np.int64))
-            model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                max_new_tokens=steps,
-                min_new_tokens=steps,
-            )
+            generate(prompts, steps)
             ends.append((time.perf_counter() - start, steps))
         return ends
 
-    return static_account(work, (rows,), turn)
+    def warm(size: int) -> None:  # nothing is compiled
+        generate(work.batches(size)[0][0], 8)
+
+    return static_account(work, sizes, turn, warm)
 
 
 def main() -> None:
@@ -104,8 +110,8 @@ def main() -> None:
     print_account = reserve_stdout()
     torch.manual_seed(args.seed)
     model = build(SIZES[args.size], read_weights(args.weights))
-    rows = args.rows or ROWS
-    results = {mode: measure(model, work, rows) for mode, work in works(args).items()}
+    sizes = (args.rows,) if args.rows else BATCHES[args.size]
+    results = {mode: measure(model, work, sizes) for mode, work in works(args).items()}
     print_account({mode: one | {"programs_compiled": 0} for mode, one in results.items()})
 
 
