@@ -259,7 +259,7 @@ def _on_cluster(
         with hosts_for(args.hosts, config, address) as (connection, planned):
             print("\n".join(planned.lines(connection.addresses)), flush=True)
             stopper.install()  # Ray installs handlers of its own when it starts
-            stopper.watch(lambda: leaving(connection))
+            stopper.watch(lambda: leaving(connection, planned))
             with storage_errors(folder.path, "the run"):
                 return run_job(
                     lambda: Job(config, folder, corpus, planned, connection, stopper.check),

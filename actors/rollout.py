@@ -43,6 +43,7 @@ class RolloutActor:
         self._merge = jax.jit(partial(merged, model.architecture, config.lora))
         self._waiting: deque[Permit] = deque()
         self._queue_is_long = False  # it gave as many as were asked for
+        self.leaving = False  # its host will be taken away
 
     @property
     def version(self) -> int:
@@ -50,8 +51,9 @@ class RolloutActor:
         return self.engine.version
 
     def run(self) -> None:
-        """Serve for ever; the owner of the process ends it."""
-        while True:
+        """Serve until the owner of the process ends it, or until it is `leaving` and has handed on
+        what it had taken."""
+        while not self.leaving or self._waiting or self.engine.busy:
             self.serve(timeout_s=1.0)
 
     def serve(self, timeout_s: float) -> None:
@@ -74,7 +76,7 @@ class RolloutActor:
             self._admit()
 
     def _take_permits(self, timeout_s: float) -> None:
-        if self._waiting:
+        if self._waiting or self.leaving:
             return
         idle = not self.engine.busy
         if idle or self.engine.room:

@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from actors.data.prepare import prepare
 from benchmarks.idle import IdleJudge, IdleRollout
 from benchmarks.level import actors_of, own_mib
 from benchmarks.race import environment, say
-from cluster.connect import connect
+from cluster.connect import Connection, connect
 from cluster.job import Job
 from cluster.placement import plan
 from cluster.run import train_run
@@ -99,16 +100,15 @@ def measure(config: RunConfig) -> dict[str, Any]:
 class IdleJob(Job):
     """A run with actors that have nothing to do."""
 
-    def _start_rollouts(self) -> WorkerPool:
-        tokens = self.config.rollout.max_new_tokens
-        return self._pool("rollout", IdleRollout, tokens, self.permits, self.weights, self.rollouts)
-
-    def _start_judges(self) -> WorkerPool:
-        return self._pool("judge", IdleJudge, self.rollouts, self.scored)
-
-    def _pool(self, role: str, actor: type, *parts: Any) -> WorkerPool:
-        hosts = getattr(self.plan, role)
-        return start_workers(role, actor, self.connection, hosts, parts, {}, silence_s=600.0)
+    def _start_pool(
+        self, role: str, connection: Callable[[], Connection], places: Sequence[int]
+    ) -> WorkerPool:
+        if role == "rollout":
+            tokens = self.config.rollout.max_new_tokens
+            parts = (tokens, self.permits, self.weights, self.rollouts)
+            return start_workers(role, IdleRollout, connection, places, parts, {})
+        parts = self.rollouts, self.scored
+        return start_workers(role, IdleJudge, connection, places, parts, {})
 
     def _learner(self) -> "IdleLearner":  # type: ignore[override]
         self.idle = IdleLearner()

@@ -43,12 +43,14 @@ class Connection:
     def settled(self) -> "Connection":
         """The same hosts by number; each that was lost by another one that is there.
 
-        That is a host which joined since, or else one of those that are left.
+        That is a host which joined since, or else one of those that are left. One that is to be
+        taken away counts as lost.
         """
         alive = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
-        return stand_in(self, alive)
+        stays = {node: alive[node] for node in alive.keys() - draining()}
+        return stand_in(self, stays or alive)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,11 +87,16 @@ def connect(plan: Plan) -> Iterator[Connection]:
             cluster.shutdown()
 
 
-def leaving(connection: Connection) -> str:
-    """The hosts of a run that the cluster has begun to drain, by name; "" when all stay."""
-    draining = ray_state.get_draining_nodes()
-    named = zip(connection.nodes, connection.names, strict=True)
-    return ", ".join(name for node, name in named if node in draining)
+def draining() -> set[str]:
+    """Nodes that the cluster has begun to drain: they will be taken away."""
+    return set(ray_state.get_draining_nodes())
+
+
+def leaving(connection: Connection, plan: Plan) -> str:
+    """The hosts of driver and learner that will be taken away, by name; "" when those stay: without
+    the others a run goes on."""
+    going, needed = draining(), sorted({0, *plan.learner})
+    return ", ".join(connection.names[n] for n in needed if connection.nodes[n] in going)
 
 
 def check_memory(plan: Plan, available_gib: float | None = None) -> None:

@@ -65,6 +65,27 @@ def read_hosts(nodes: Sequence[Mapping[str, Any]], driver: str) -> list[Host]:
     return sorted(hosts, key=lambda h: (h.node != driver, h.slice, h.rank, _order(h.address)))
 
 
+def devices_of(host: Host, actors: int) -> dict[str, Any]:
+    """Ray's options for each of so many actors that share the accelerators of a host.
+
+    Raises InputError where those are too few.
+    """
+    if actors and host.chips:
+        return {"resources": {"TPU": _share(host.address, host.chips, actors, "TPU chips")}}
+    if actors and host.gpus:
+        return {"num_gpus": _share(host.address, host.gpus, actors, "GPUs")}
+    return {}
+
+
+def _share(address: str, devices: int, actors: int, what: str) -> int:
+    if devices < actors:
+        raise InputError(
+            f"the host {address} has {devices} {what} for {actors} actors; give fewer "
+            "rollout.actors, or more hosts"
+        )
+    return devices // actors
+
+
 def choose(hosts: Sequence[Host], wanted: int, config: RunConfig) -> Chosen | Shortage:
     """Hosts for a run of at least `wanted` of them, by their labels.
 

@@ -16,6 +16,7 @@ from actors.judge import JudgeActor
 from actors.rollout import RolloutActor
 from cluster.calls import LearnerGone
 from cluster.connect import Connection
+from cluster.crew import Crew
 from cluster.learner_slice import LearnerSlice
 from cluster.logs import logged, start_log
 from cluster.meters import Meters
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _ALL = 2**31  # items
 _QUEUE_CHECK_S = 2.0  # depths are sampled, not followed: a call costs about a millisecond
+_LOOK_S = 0.5  # between two looks at all workers, each of which costs more the more there are
 
 
 class Job:
@@ -53,44 +55,48 @@ class Job:
         check: Callable[[], None],
     ):
         self.config, self.folder, self.corpus = config, folder, corpus
-        self.plan, self.connection = plan, connection.settled()
+        self.plan = plan
         self._check_stop = check
         self.step = 0  # done, for logs and metrics
         start_log(folder.path, "driver", 0, lambda: self.step)
         self.meters = Meters(folder.path.name, self._address)
         self._depths: dict[str, float] = {}
-        self._depths_at = 0.0
-        head, silence_s = self.connection.nodes[0], config.loop.silence_s
+        self._depths_at = self._looked_at = 0.0
+        head, silence_s = connection.settled().nodes[0], config.loop.silence_s
         self.permits, self.rollouts, self.scored = (
             GroupQueue(head, name, silence_s) for name in ("permits", "rollouts", "groups")
         )
         self.weights = WeightStore(config.loop.max_staleness + 2, head, silence_s)
-        self.pools = [self._start_rollouts(), self._start_judges()]  # while the learner starts
+        places = {"rollout": plan.rollout, "judge": plan.judge}
+        self.crew = Crew(connection, places, self._start_pool, self._tell)  # as the learner starts
         for part in (self.permits, self.rollouts, self.scored, self.weights):
             part.wait_until_up()
         self._next_epoch()
         self._start_learner()
 
-    def _start_rollouts(self) -> WorkerPool:
-        config, corpus = self.config, self.corpus
-        args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
-        env = worker_env(config.rollout.threads, self.connection)
-        return start_workers(
-            "rollout",
-            logged(RolloutActor, "rollout", self.folder.path),
-            *(self.connection, self.plan.rollout, args, env),
-            silence_s=config.loop.silence_s,
-        )
+    @property
+    def connection(self) -> Connection:
+        """The hosts of the run, each of them somewhere that is up."""
+        return self.crew.settled()
 
-    def _start_judges(self) -> WorkerPool:
-        judges, judging = self.plan.judge, self.corpus.judging
-        args = (len(judges), judging, self.rollouts, self.scored)
-        env = worker_env(1, self.connection)
+    def _start_pool(
+        self, role: str, connection: Callable[[], Connection], places: Sequence[int]
+    ) -> WorkerPool:
+        config, corpus = self.config, self.corpus
+        if role == "rollout":
+            actor: type = RolloutActor
+            args = (config, corpus.tokenizer, self.permits, self.weights, self.rollouts)
+            threads = config.rollout.threads
+        else:
+            actor = JudgeActor
+            args = (len(places), corpus.judging, self.rollouts, self.scored)
+            threads = 1
         return start_workers(
-            "judge",
-            logged(JudgeActor, "judge", self.folder.path),
-            *(self.connection.without_devices, judges, args, env),
-            silence_s=self.config.loop.silence_s,
+            role,
+            logged(actor, role, self.folder.path),
+            connection if role == "rollout" else lambda: connection().without_devices,
+            *(places, args, worker_env(threads, connection())),
+            silence_s=config.loop.silence_s,
         )
 
     def _next_epoch(self) -> None:
@@ -126,11 +132,9 @@ class Job:
     def replace_learner(self) -> None:
         """After LearnerGone. Queues and judges stay; a rollout actor may be waiting for a policy
         that is not made any more."""
-        self.connection = self.connection.settled()
-        self.pools[0].kill()
         self._next_epoch()
         self.permits.get(_ALL, 0.0)
-        self.pools[0] = self._start_rollouts()
+        self.crew.restart("rollout")
         self._start_learner()
 
     def __enter__(self) -> "Job":
@@ -150,18 +154,21 @@ class Job:
 
     def kill(self) -> None:
         """All but the learner."""
-        for part in (*self.pools, self.permits, self.rollouts, self.scored, self.weights):
+        for part in (self.crew, self.permits, self.rollouts, self.scored, self.weights):
             part.kill()
 
     def check(self) -> None:
-        """Replace workers that died or hang.
+        """Replace workers that died or hang; looks at them every half second, however often called.
 
         Raises Stop when it is time to, WorkLost when a worker was replaced, WorkerGone for what
         only a new job replaces.
         """
         self._check_stop()
+        if time.monotonic() - self._looked_at < _LOOK_S:
+            return
+        self._looked_at = time.monotonic()
         self.learner.check()
-        if lost := {actor: what for pool in self.pools for actor, what in pool.replace().items()}:
+        if lost := self.crew.replace():
             for what in lost.values():
                 self.incident("replaced", what)
             self._count(list(lost.values()))
@@ -183,7 +190,12 @@ class Job:
 
     def doing(self) -> list[str]:
         """What each worker said last."""
-        return [line for pool in self.pools for line in pool.doing()]
+        return self.crew.doing()
+
+    def _tell(self, what: str) -> None:
+        """Of hosts that come and go: on the terminal and in the log."""
+        print(what, flush=True)
+        logger.info(what)
 
     def incident(self, outcome: str, what: str) -> None:
         """Tell of it: on the terminal, in the ledger, the log and the metrics."""
@@ -224,14 +236,19 @@ class Job:
 
     def _address(self, role: str, number: int) -> str:
         """Of the host that an actor is on."""
-        hosts = getattr(self.plan, role, (0,))
-        return self.connection.addresses[hosts[number]]
+        return self.crew.connection.addresses[self._places(role)[number]]
+
+    def _places(self, role: str) -> Sequence[int]:
+        """Host by number of a process."""
+        if role in ("rollout", "judge"):
+            return self.crew.places(role)
+        return self.plan.learner if role == "learner" else (0,)
 
     def placed(self) -> dict[str, Sequence[str]]:
         """Which node did what, for the summary."""
         names = self.connection.names
         return {
-            role: [names[host] for host in getattr(self.plan, role)]
+            role: [names[host] for host in self._places(role)]
             for role in ("learner", "rollout", "judge")
         }
 

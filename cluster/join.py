@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from ray.util.tpu import SlicePlacementGroup
 
 from cluster.connect import Connection, check_memory, connect, init
-from cluster.hosts import ROLE_LABEL, Chosen, Host, Shortage, choose, read_hosts
+from cluster.hosts import ROLE_LABEL, Chosen, Host, Shortage, choose, devices_of, read_hosts
 from cluster.placement import Plan, plan
 from cluster.security import check_certificates, check_closed, check_token_file
 from configs.errors import InputError
@@ -168,12 +168,7 @@ def _connection(chosen: Chosen, reserved: SliceReservation | None) -> Connection
     everything = (*chosen.plan.learner, *chosen.plan.rollout)
     options = []
     for number, host in enumerate(chosen.hosts):
-        share = everything.count(number)
-        place: dict = {}
-        if share and host.chips:
-            place["resources"] = {"TPU": _share(host.address, host.chips, share, "TPU chips")}
-        elif share and host.gpus:
-            place["num_gpus"] = _share(host.address, host.gpus, share, "GPUs")
+        place = devices_of(host, everything.count(number))
         if reserved and (strategy := reserved.strategy(host.node)):
             place["scheduling_strategy"] = strategy
         options.append(place)
@@ -183,15 +178,6 @@ def _connection(chosen: Chosen, reserved: SliceReservation | None) -> Connection
         local=False,
         options=tuple(options),
     )
-
-
-def _share(address: str, devices: int, actors: int, what: str) -> int:
-    if devices < actors:
-        raise InputError(
-            f"the host {address} has {devices} {what} for {actors} actors; give fewer "
-            "rollout.actors, or more hosts"
-        )
-    return devices // actors
 
 
 def _on_this_host() -> str:

@@ -41,7 +41,9 @@ class LearnerSlice:
         self._names = [
             f"learner process {rank} on {connection.names[host]}" for rank, host in enumerate(hosts)
         ]
-        self._watch = Watch(self._hosts, silence_s, START_S)
+        self._watch = Watch(silence_s, START_S)
+        for host in self._hosts:
+            self._watch.add(host)
         if world > 1:
             address = connection.addresses[hosts[0]]
             coordinator = resolve(

@@ -4,19 +4,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from cluster.notice import heed
+
 GROUP = "watch"  # threads of a watched actor that answer while another one works
-_EVERY_S = 5.0
+_OFTEN = 4  # times that an actor is asked within the time that it may owe an answer
 
 
 def watched(actor_class: type) -> type:
-    """The class with a method `doing`, which says where its other threads are."""
+    """The class with a method `doing`, which says where its other threads are, and `leave`, which
+    asks it to end its `run()` when that is done with what it has: see `leaving` of the class. It
+    heeds the notice that its host is taken away."""
+
+    def __init__(self, *args: Any):
+        heed()
+        actor_class.__init__(self, *args)
 
     def doing(self) -> str:
         me, frames = threading.get_ident(), sys._current_frames()
@@ -25,7 +32,11 @@ def watched(actor_class: type) -> type:
         deepest = max(ours, key=len, default=[])
         return " > ".join(f"{f.name} ({f.filename}:{f.lineno})" for f in deepest[-3:]) or "idle"
 
-    return type(actor_class.__name__, (actor_class,), {"doing": doing})
+    def leave(self) -> None:
+        self.leaving = True
+
+    methods = {"__init__": __init__, "doing": doing, "leave": leave}
+    return type(actor_class.__name__, (actor_class,), methods)
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
@@ -45,10 +56,14 @@ class Watch:
     `limit_s`: how long a process may owe an answer; `start_s`: how long it may owe its first.
     """
 
-    def __init__(self, actors: Sequence[Any], limit_s: float, start_s: float):
+    def __init__(self, limit_s: float, start_s: float):
         self._limit_s, self._start_s = limit_s, start_s
-        self._actors = list(actors)
-        self._calls = [self._call(actor) for actor in actors]
+        self._actors: list[Any] = []
+        self._calls: list[_Call] = []
+
+    def add(self, actor: Any) -> None:
+        self._actors.append(actor)
+        self._calls.append(self._call(actor))
 
     def replace(self, number: int, actor: Any) -> None:
         self._actors[number], self._calls[number] = actor, self._call(actor)
@@ -63,7 +78,7 @@ class Watch:
             if call.ref not in answered:
                 if now - call.at > (self._limit_s if call.said else self._start_s):
                     late.append(number)
-            elif now - call.at > _EVERY_S:
+            elif now - call.at > self._limit_s / _OFTEN:
                 try:
                     call.said = ray.get(call.ref)
                 except RayError:

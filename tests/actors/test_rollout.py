@@ -14,6 +14,19 @@ from tests.learner.conftest import VOCABULARY, make_config, make_permit
 from tests.pipeline import FakeTokenizer, LocalQueue, LocalWeights
 
 
+def test_an_actor_that_leaves_hands_on_what_it_has_and_takes_nothing_more():
+    config = make_config(rollout={"ignore_eos": True})
+    params = jax.jit(build_model(config.model, VOCABULARY).init)(0)
+    actor, permits, rollouts = actor_with(config, params, versions=(0,))
+    permits.put([make_permit(i, policy_version=0) for i in range(2)])
+    actor.serve(0.0)
+    actor.leaving = True
+    permits.put([make_permit(2, policy_version=0)])
+    actor.run()
+    assert sorted(group.permit.index for group in rollouts.items) == [0, 1]
+    assert [permit.index for permit in permits.items] == [2]
+
+
 class Words(FakeTokenizer):
     def encode_completion(self, text):
         assert text == "</reasoning><answer>"

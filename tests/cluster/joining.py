@@ -16,9 +16,10 @@ import ray  # noqa: E402
 import launch  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from cluster import crew as crew_module, notice  # noqa: E402
 from cluster.hosts import read_hosts  # noqa: E402
 from cluster.security import answers_without_token  # noqa: E402
-from cluster.workers import start_actor  # noqa: E402
+from cluster.workers import start_actor, start_workers  # noqa: E402
 from configs.errors import InputError  # noqa: E402
 from configs.schema import LoopSection, RunConfig  # noqa: E402
 
@@ -39,6 +40,58 @@ def tpu_host(rank):
 class Shows:
     def here(self):
         return ray.get_runtime_context().get_node_id()
+
+
+class Works:
+    """Until it is asked to leave; writes down where it was started."""
+
+    leaving = False
+
+    def __init__(self, number, folder):
+        with (folder / f"{number}").open("a") as file:
+            file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+
+    def run(self):
+        while not self.leaving:
+            time.sleep(0.05)
+
+
+class Drains:
+    def drain(self):
+        notice.drain()
+
+
+def hosts_come_and_go(cluster, connection, places, folder):
+    """Where each actor of a pool was in turn, when a host joins and is taken away again."""
+    folder.mkdir()
+    told, lost, crew_module._LOOK_S = [], {}, 0.5
+
+    def start(role, here, hosts):
+        return start_workers(role, Works, here, hosts, (folder,), {})
+
+    def until(happened):
+        for _ in range(600):
+            lost.update(crew.replace())
+            if happened():
+                return
+            time.sleep(0.1)
+        raise AssertionError(told)
+
+    def been(number):
+        written = folder / f"{number}"
+        return written.read_text().split() if written.exists() else []
+
+    crew = crew_module.Crew(connection, {"rollout": places}, start, told.append)
+    cluster.add_node(**NODE, labels={"showwork-role": "rollout"})
+    until(lambda: len(crew.places("rollout")) == 2 and been(0) and been(1))
+    number = crew.places("rollout")[1]
+    taken = start_actor(Drains, crew.settled(), number, (), {})
+    ray.get(taken.drain.remote())
+    until(lambda: len(been(1)) == 2)
+    crew.kill()
+    names = {connection.nodes[places[0]]: "old", crew.connection.nodes[number]: "new"}
+    where = [[names.get(node, "elsewhere") for node in been(number)] for number in (0, 1)]
+    return {"told": told, "lost": lost, "where": where}
 
 
 def refusal(call):
@@ -77,8 +130,10 @@ def main():
          "--hosts", "9", "--address", address, "loop.wait_timeout_s=1"]
     )  # fmt: skip
     said["launched"] = [code, run.exists()]
-    with join(address, 2, SLOW) as _:
+    with join(address, 2, SLOW) as (connection, planned):
         said["again"] = True
+        folder = run.with_name("crew")
+        said["crew"] = hosts_come_and_go(cluster, connection, planned.rollout, folder)
     os.environ["RAY_AUTH_TOKEN"] = ""
     os.environ["RAY_AUTH_TOKEN_PATH"] = "/nonexistent/token"
     said["no_token"] = refusal(lambda: join(address, 2, FAST).__enter__())

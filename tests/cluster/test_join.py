@@ -37,6 +37,12 @@ def test_a_slice_is_reserved_whole_and_given_back(tmp_path):
     assert said["launched"] == [2, False], "a refused run must leave nothing behind"
     assert "error: --hosts 9: 9 hosts wanted, 3 registered, 6 missing" in done.stderr
     assert said["again"], "what was reserved was given back"
+    crew = said["crew"]
+    assert crew["where"][0] == ["old"] and crew["where"][1][0] == "new"
+    assert crew["where"][1][1] != "new" and crew["lost"] == {}, "it had finished what it had"
+    assert [what.rpartition(")")[2] for what in crew["told"]] == [
+        " has joined: rollout", " is to be taken away: it drains",
+    ]  # fmt: skip
     assert said["no_token"][0].startswith("/nonexistent/token: No such file")
 
 

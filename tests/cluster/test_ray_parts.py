@@ -94,16 +94,18 @@ def pid_of(folder, number, other_than=0):
 
 
 def test_a_worker_that_breaks_ends_the_job_with_its_cause(connection):
-    pool = start_workers("rollout", Breaks, connection, (0,), (ValueError("no luck"),), {})
+    pool = start_workers("rollout", Breaks, connection.settled, (0,), (ValueError("no luck"),), {})
     with pytest.raises(RuntimeError, match=r"(?s)rollout actor 0 on host 0 .*no luck"):
         until_replaced(pool)
-    pool = start_workers("rollout", Breaks, connection, (0,), (InputError("bad row"),), {})
+    pool = start_workers("rollout", Breaks, connection.settled, (0,), (InputError("bad row"),), {})
     with pytest.raises(InputError, match="^bad row$"):
         until_replaced(pool)
 
 
 def test_workers_that_are_killed_or_hang_are_replaced(connection, tmp_path):
-    pool = start_workers("judge", Sleeps, connection, (0, 1), (tmp_path,), {}, silence_s=2.0)
+    pool = start_workers(
+        "judge", Sleeps, connection.settled, (0, 1), (tmp_path,), {}, silence_s=2.0
+    )
     killed, hangs = pid_of(tmp_path, 1), pid_of(tmp_path, 0)
     os.kill(killed, signal.SIGKILL)
     (happened,) = until_replaced(pool).values()
