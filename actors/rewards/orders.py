@@ -29,6 +29,7 @@ KINDS = {  # kind: what stands first, what stands last
     "rich": ("richer", "poorer"),
     "strong": ("stronger", "weaker"),
     "bright": ("brighter", "darker"),
+    "elder": ("mother father parent", "child son daughter"),
 }
 WORDS = {
     word: (kind, sign)

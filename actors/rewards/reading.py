@@ -114,7 +114,7 @@ def _read(case: Case) -> Reading:
             state.known |= step.givens
             state.known.add(step.result)
     filler = 1 - (len(speaking) - claims) / len(steps) if steps else 0.0
-    if derived is None:
+    if derived is None or not _says_something(case):
         return Reading(0.0, 0.0, 0.0, 0.0, filler)
     return Reading(
         held=sum(held) / len(held),
@@ -159,6 +159,24 @@ def _speaking(reference: Reference, steps: tuple[Step, ...]) -> Iterator[tuple[i
             yield number, step
 
 
+def _says_something(case: Case) -> bool:
+    """Some step that neither copies the question nor claims the answer.
+
+    A reference in prose may say itself what was given; who says no more has not reasoned.
+    """
+    reference = case.reference
+    if not reference.prose:
+        return True
+    return any(
+        step.form != "text"
+        or not (
+            places(step.tokens, reference.question_tokens)
+            or own_words(step, reference) <= CLAIMING.union(case.answer)
+        )
+        for step in case.trace.steps
+    )
+
+
 def _is_prose(step: Step, reference: Reference) -> bool:
     """Words, and not the reference's own step."""
     return step.form == "text" and bool(step.tokens) and step.tokens not in reference.said
@@ -188,6 +206,7 @@ def _covered(reference: Reference, steps: tuple[Step, ...]) -> float:
     computed = any(step.form != "text" for step in reference.steps)
     if reference.prose and not computed:
         return _recalled(reference, steps)
+    computed = computed and any(map(is_number, reference.needed))
     using = [step for step in steps if step.form != "text"] if computed else steps
     used = frozenset().union(*(step.givens for step in using))
     return len(reference.needed & used) / len(reference.needed) if reference.needed else 1.0
@@ -239,15 +258,28 @@ def _ending(case: Case, last: Step) -> float:
     """1 if the steps end in what answers the question, as far as words show it, else LOOSE_END.
 
     Only without a reference, and for prose: what is asked for stands beside the answer in another
-    step, or a fact of the question comes behind it.
+    step, or a fact of the question comes behind it. 0 if they end in another answer than is given.
     """
     reference, answer, steps = case.reference, case.answer, case.trace.steps
-    if reference.steps or last.form != "text":
+    if reference.steps:
+        return 1.0
+    if _names_a_rival(case):
+        return 0.0
+    if last.form != "text":
         return 1.0
     telling = [s for s in steps if answer in YES_NO or places(answer, s.tokens)]
     most = max((len(reference.focus & stems(step.tokens)) for step in telling), default=0)
     ends = len(reference.focus & stems(last.tokens)) >= most
     return 1.0 if ends and not _copied(steps[-1], reference) else LOOSE_END
+
+
+def _names_a_rival(case: Case) -> bool:
+    """The last step speaks of what the question offers beside the answer, and not of the answer."""
+    answer, offered = frozenset(case.answer), case.reference.offered
+    last = case.trace.steps[-1].tokens if case.trace.steps else ()
+    if not offered & answer or answer & frozenset(last) or denies(last):
+        return False
+    return bool((offered - answer) & frozenset(last))
 
 
 def _follows_tersely(case: Case, last: Step) -> bool:

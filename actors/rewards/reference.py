@@ -11,8 +11,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from actors.rewards.orders import Pair, given_order, names_of, order_of
-from actors.rewards.statements import Clause, clauses, opposed, stated, swapped
+from actors.rewards.statements import (
+    DENIALS,
+    LINKS,
+    Clause,
+    clauses,
+    exchanged,
+    opposed,
+    stated,
+    swapped,
+)
 from actors.rewards.steps import Step, content, read_steps, tokenize
+from actors.rewards.words import meaning, stem
 
 TERSE = 5  # tokens
 COPIED_RUN = 4  # tokens in the question's order that are taken for a copy
@@ -20,9 +30,9 @@ SAME = 0.7  # share of common words at which two steps say the same
 TURNED = 0.7  # what is left where the words are the same but their order or a "not" is another
 CONTRARY = 0.3  # where one says the opposite of the other
 SAME_ORDER = 0.9  # at least, where both say who comes before whom, and agree
-CONNECTIVES = frozenset(("because", "hence", "since", "therefore", "thus"))
 NEGATORS = frozenset(("no", "not", "never", "none", "cannot", "without", "nobody", "nothing"))
 FACTORS = frozenset(("x", "/"))  # operators
+OFFERED = re.compile(r"(\w+),? or (?:(?:at|in|to|the|a|an) )*(\w+)")
 ONE = frozenset("1")  # the next one, and the one before
 CONSTANTS = frozenset(
     ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
@@ -53,6 +63,7 @@ class Reference:
     stated: tuple[Clause, ...]  # by the question
     facts: frozenset[str]  # words of what it states
     focus: frozenset[str]  # words of what it asks
+    offered: frozenset[str]  # what it asks to choose from: "the red or the blue one"
 
 
 @lru_cache(maxsize=4096)
@@ -94,6 +105,9 @@ def read_reference(prompt: str, reasoning: str, answer: str) -> Reference:
         stated=stated(prompt),
         facts=stems(tokenize(prompt.removesuffix(_asked(prompt) + "?"))),
         focus=stems(tokenize(_asked(prompt))),
+        offered=frozenset(
+            word for pair in OFFERED.findall(_asked(prompt).lower()) for word in pair
+        ),
     )
 
 
@@ -128,11 +142,6 @@ def is_number(token: str) -> bool:
     return token[-1].isdigit()
 
 
-def stem(word: str) -> str:
-    """Without the ending of a plural or of a third person."""
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-
-
 def stems(tokens: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(stem, content(tokens)))
 
@@ -146,17 +155,23 @@ def likeness(step: Step, other: Step, names: frozenset[str]) -> float:
     """
     if step.tokens == other.tokens:
         return 1.0
-    ours, theirs = (stems(s.tokens) - CONNECTIVES for s in (step, other))
+    ours, theirs = _meant(step.tokens), _meant(other.tokens)
     common = len(ours & theirs) / max(1, len(ours | theirs))
     alike = min(1.0, common / SAME)
     if (agreed := _same_order(step.text, other.text, names)) is not None:
         return max(alike, SAME_ORDER) if agreed else alike * CONTRARY
     said, wanted = clauses(step.text), clauses(other.text)
-    if opposed(said, wanted) or swapped(said, wanted, names):
+    if opposed(said, wanted) or exchanged(said, wanted) or swapped(said, wanted, names):
         return alike * CONTRARY
     if not _in_order(step.tokens, other.tokens):
         alike *= TURNED
     return alike if denies(step.tokens) == denies(other.tokens) else alike * TURNED
+
+
+def _meant(tokens: tuple[str, ...]) -> frozenset[str]:
+    """What the words mean that say something: an opposite is another word."""
+    said = map(meaning, content(tokens) - DENIALS - LINKS)
+    return frozenset(f"-{word}" if turned else word for word, turned in said)
 
 
 def _same_order(text: str, other: str, names: frozenset[str]) -> bool | None:

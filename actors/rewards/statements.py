@@ -4,31 +4,18 @@
     "the red box is full"                      the opposite of "the red box is empty"
 
 A clause is a set of words and a sign; "not" and its kin turn the sign, and so does the word for the
-opposite of one that the other clause has: empty is full, denied. What neither grammar nor this list
-of opposites says is not seen.
+opposite of one that the other clause has: empty is full, denied (words.py). What neither grammar
+nor that list of opposites says is not seen.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from actors.rewards.orders import WORDS as COMPARING
 from actors.rewards.steps import STOP_WORDS
+from actors.rewards.words import meaning, stem
 
-OPPOSITES = {
-    pair.split()[0]: pair.split()[1]
-    for pair in (
-        *("empty full", "cold hot", "low high", "short long", "dry wet", "less more", "slow fast"),
-        *("closed open", "falls rises", "fall rise", "shrinks expands", "shrink expand"),
-        *("contracts expands", "contract expand", "repels attracts", "repel attract"),
-        *("sinks floats", "sink float", "decreases increases", "decrease increase", "lose gain"),
-        *("loses gains", "false true", "different same", "soft hard", "thin thick", "weak strong"),
-        *("small large", "little much", "few many", "fewer more", "dead alive", "outside inside"),
-        *("begins ends", "begin end", "poor rich", "absent present", "rough smooth", "odd even"),
-        *("dark bright", "colder hotter", "cooler warmer", "smaller larger", "shorter longer"),
-        *("slower faster", "lower higher", "down up", "downwards upwards", "wrong right"),
-        *("invisible visible", "impossible possible", "unequal equal", "uneven even"),
-    )
-}
 DENIALS = frozenset(
     ("no", "not", "never", "none", "cannot", "without", "nobody", "nothing", "neither", "nor")
     + ("hardly", "barely", "isn't", "doesn't", "don't", "aren't", "can't", "won't", "wasn't")
@@ -36,6 +23,8 @@ DENIALS = frozenset(
 LINKS = frozenset(
     ("because", "hence", "since", "therefore", "thus", "also", "too", "one", "does", "do", "can")
     + ("belong", "belongs", "must", "any", "around", "been", "some", "may", "could", "would")
+    + ("did", "had", "should", "might", "being", "word", "mean", "means", "such")
+    + ("all", "every", "everybody", "everyone", "each", "whoever", "everything", "both")
 )
 CONDITION = frozenset(("if", "when", "whenever", "unless", "suppose"))
 CUT = re.compile(r"[,;:]|\b(?:and|but|so|while|whereas|which|because|as|hence|therefore)\b")
@@ -93,13 +82,36 @@ def opposed(some: tuple[Clause, ...], others: tuple[Clause, ...]) -> bool:
 
 def swapped(some: tuple[Clause, ...], others: tuple[Clause, ...], names: frozenset[str]) -> bool:
     """What is said of one of the names is what the others say of another one, and of it alone."""
-    names = frozenset(map(_stem, names))
+    names = frozenset(map(stem, names))
     ours, theirs = _said_of(some, names), _said_of(others, names)
     return any(
         not whom & theirs[word] and any(whom & other for other in theirs.values())
         for word, whom in ours.items()
         if word in theirs
     )
+
+
+def exchanged(some: tuple[Clause, ...], others: tuple[Clause, ...]) -> bool:
+    """What a text denies in passing, the other affirms, and the other way round.
+
+    "the wind has such air, the cellar does not": the second clause says of the cellar that it is
+    not so, and no more. Who has it and who has not must be the same two.
+    """
+    ours, theirs = _in_passing(some), _in_passing(others)
+    here, there = ours - theirs, theirs - ours
+    return any(_affirms(others, word) for word in here) and any(
+        _affirms(some, word) for word in there
+    )
+
+
+def _in_passing(clauses: tuple[Clause, ...]) -> frozenset[str]:
+    """The only words of clauses that deny."""
+    short = (clause.words for clause in clauses if clause.denied and len(clause.words) == 1)
+    return frozenset().union(*short)
+
+
+def _affirms(clauses: tuple[Clause, ...], word: str) -> bool:
+    return any(word in clause.words and not clause.denied for clause in clauses)
 
 
 def _said_of(clauses: tuple[Clause, ...], names: frozenset[str]) -> dict[str, frozenset[str]]:
@@ -133,13 +145,12 @@ def _common(clause: Clause, other: Clause) -> float:
 
 def _clause(part: str) -> Clause:
     words = WORD.findall(part)
-    meant = [OPPOSITES.get(word, word) for word in words if word not in DENIALS]
+    saying = [word for word in words if word not in DENIALS | STOP_WORDS | LINKS]
+    # "shorter than Ann" may say the same as "taller" of her: orders.py sees to that
+    plain = COMPARING.keys() if "than" in words else ()
+    meant = [(stem(word), False) if word in plain else meaning(word) for word in saying]
     return Clause(
-        frozenset(_stem(word) for word in meant if word not in STOP_WORDS | LINKS),
-        sum(word in DENIALS for word in words) % 2 == 1,
-        frozenset(_stem(OPPOSITES[word]) for word in words if word in OPPOSITES),
+        frozenset(word for word, _ in meant),
+        sum(word in DENIALS for word in words if word != "nor" or "neither" not in words) % 2 == 1,
+        frozenset(word for word, turned in meant if turned),
     )
-
-
-def _stem(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

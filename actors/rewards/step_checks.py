@@ -47,7 +47,7 @@ def _contrary(step: Step, reference: Reference, state: State) -> bool:
     if reference.steps and not named(step.text) <= reference.known | reference.words:
         return True
     said = clauses(step.text)
-    if contrary(said, reference.stated + state.said):
+    if step.tokens not in reference.said and contrary(said, reference.stated + state.said):
         return True
     state.said += said
     return False

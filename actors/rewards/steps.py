@@ -89,11 +89,8 @@ def _read_step(line: str) -> Step:
     if len(text) <= LONGEST_READ:
         if "=" in text and (step := _read_equations(text, number, tokens)):
             return step
-        if "<" in text or ">" in text:
-            if COMPARISON.fullmatch(text.removesuffix(".")):
-                return _read_comparison(text, number, tokens)
-            sound = all(map(_ordered, COMPARISON.findall(text)))
-            return Step(text, number, tokens, "text", content(tokens), sound=sound)
+        if ("<" in text or ">" in text) and (found := COMPARISON.findall(text)):
+            return _read_comparisons(found, text, number, tokens)
     return Step(text, number, tokens, "text", content(tokens))
 
 
@@ -160,9 +157,12 @@ def _equal(a: float, b: float, written: str) -> bool:
     return abs(a - b) <= tolerance
 
 
-def _read_comparison(text: str, number: int | None, tokens: tuple[str, ...]) -> Step:
-    numbers = frozenset(token for token in tokens if token[-1].isdigit())
-    return Step(text, number, tokens, "comparison", numbers, sound=_ordered(text))
+def _read_comparisons(
+    found: list[str], text: str, number: int | None, tokens: tuple[str, ...]
+) -> Step:
+    numbers = (token for one in found for token in tokenize(one) if token[-1].isdigit())
+    sound = all(map(_ordered, found))
+    return Step(text, number, tokens, "comparison", frozenset(numbers), sound=sound)
 
 
 def _ordered(comparison: str) -> bool:

@@ -5,7 +5,7 @@
 A line of the file is a question with its reference trace, a good completion in other words than the
 reference, a flawed completion of each kind, and a malformed one; a judge should rank them in that
 order. All of it is drawn with one seed from the templates beside this file. The rules were made on
-templates of the split "tune"; those of "test" (blind.py) are there to measure them.
+templates of the split "tune"; those of "test" (veiled.py, unheard.py) are there to measure them.
 """
 
 import json
@@ -23,7 +23,11 @@ from actors.data.labelled import (
     mathematics,
     reasoning,
     science,
+    sealed,
+    unheard,
     unseen,
+    untold,
+    veiled,
 )
 from actors.data.labelled.draft import Draft, Template
 from actors.data.labelled.flaws import FLAWS, malformed, written
@@ -32,7 +36,7 @@ from cluster.messages import Question
 
 FILE = Path(__file__).with_name("items.jsonl")
 SEED = 20260
-QUESTIONS = {"tune": 3, "test": 8}  # of a template
+QUESTIONS = {"tune": 3, "test": 6}  # of a template
 STYLES = ("{number}. {step}", "{number}. {step}.", "Step {number}: {step}.")
 TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
     "math": {
@@ -41,8 +45,11 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
             *(mathematics.perimeter, mathematics.unknown, mathematics.discount),
             *(fresh.tank, fresh.triangle, unseen.fence, unseen.sharing),
             *(computed.coins, computed.ratio, computed.growth, computed.path),
+            *(blind.tiles, blind.remainder, blind.twice),
+            *(sealed.interest, sealed.consecutive, sealed.angles),
+            *(sealed.quarters, sealed.new_mean),
         ),
-        "test": (blind.tiles, blind.remainder, blind.twice),
+        "test": (veiled.other_side, veiled.tax, veiled.legs, veiled.cube),
     },
     "science": {
         "tune": (
@@ -50,8 +57,10 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
             *(science.lamp, science.spoons, science.mixing),
             *(fresh.circuit, fresh.plants, unseen.echo, unseen.rusting),
             *(computed.density, computed.pressure, argued.bottle, argued.shadow),
+            *(blind.heating, blind.magnet, blind.drying),
+            *(sealed.lever, sealed.half_life, untold.lid, untold.salt, untold.candle),
         ),
-        "test": (blind.heating, blind.magnet, blind.drying),
+        "test": (veiled.crane, veiled.sugar, unheard.airless, unheard.shirts),
     },
     "reasoning": {
         "tune": (
@@ -59,8 +68,11 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
             *(reasoning.turns, reasoning.weekday, reasoning.boxes),
             *(fresh.race, fresh.sequence, unseen.seats, unseen.clock),
             *(argued.heights, argued.match, argued.queue, argued.doubling),
+            *(blind.weights, blind.keys, blind.steps),
+            *(sealed.handshakes, sealed.marbles),
+            *(untold.grandparent, untold.choir, untold.arrivals),
         ),
-        "test": (blind.weights, blind.keys, blind.steps),
+        "test": (veiled.knockout, unheard.yesterday, unheard.cheapest, unheard.socks),
     },
     "general": {
         "tune": (
@@ -68,8 +80,11 @@ TEMPLATES: dict[str, dict[str, tuple[Template, ...]]] = {
             *(general.savings, general.odd_one_out, general.errand),
             *(fresh.change, fresh.opposite, unseen.fuel, unseen.borders),
             *(computed.shopping, computed.paint, argued.clothes, argued.rhyme),
+            *(blind.postage, blind.season, blind.plural),
+            *(sealed.opening, sealed.tip, sealed.longer),
+            *(untold.sunrise, untold.letters_left),
         ),
-        "test": (blind.postage, blind.season, blind.plural),
+        "test": (veiled.parking, veiled.late_book, unheard.on_the_map, unheard.wet_street),
     },
 }
 

@@ -159,6 +159,19 @@ def test_changed_numbers_are_seen(question):
     assert score(question, render(changed, question.answer), PAPER).reward <= true - 0.2 + 1e-9
 
 
+def test_facts_that_the_reference_repeats_are_no_reasoning_alone():
+    question = ask(
+        "The gate opens with the black or the silver key. The silver key does not open it. "
+        "Which key opens it?",
+        "Either the black or the silver key opens the gate.\nThe silver key does not open it.\n"
+        "So the black key opens the gate.",
+        "black",
+    )
+    copied = "1. The silver key does not open it.\n2. So it is black."
+    assert parts(question, copied, "black")[0] == 0
+    assert parts(question, f"{copied}\n3. The black key opens the gate.", "black")[0] > 0
+
+
 def test_without_a_reference_the_question_and_the_equations_speak():
     step = "1. speed = 120 miles / 2 hours = 60 miles"
     assert parts(TRAIN, step, "60 mph") == [1, 1, 1, 1]
