@@ -1,7 +1,8 @@
 """Waiting for Ray with a deadline and an owner, and errors that keep their cause."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -19,6 +20,11 @@ class WorkerGone(RunError):
     """A process that died or does not answer, by name. Only a new job can go on without it."""
 
 
+class HostGone(WorkerGone):
+    """Ray has ended on the host that this process runs on, which ends next. For who waits for its
+    answer it died."""
+
+
 class LearnerGone(WorkerGone, LearnerLost):
     """A process of the learner. The other parts of the job are there and go on with a new one."""
 
@@ -27,10 +33,11 @@ def resolve(ref: Any, timeout_s: float, what: str) -> Any:
     """`ray.get` of one reference.
 
     Raises the InputError or RunError that the actor raised; WorkerGone or RuntimeError naming
-    `what`.
+    `what`; HostGone.
     """
     try:
-        return ray.get(ref, timeout=timeout_s)
+        with ray_of_this_host():
+            return ray.get(ref, timeout=timeout_s)
     except GetTimeoutError as error:
         raise WorkerGone(f"no answer within {timeout_s:.0f} s from {what}") from error
     except RayTaskError as error:
@@ -44,6 +51,17 @@ def resolve(ref: Any, timeout_s: float, what: str) -> Any:
         raise RuntimeError(f"{what} failed: {error}") from error
     except RayError as error:
         raise WorkerGone(f"{what} died: {_first_line(error)}") from error
+
+
+@contextmanager
+def ray_of_this_host() -> Iterator[None]:
+    """Around what asks it: raises HostGone when it is not there any more."""
+    try:
+        yield
+    except RayError:  # what was asked for failed, be it with an OSError of its own
+        raise
+    except OSError as error:
+        raise HostGone(f"Ray has ended on this host: {_first_line(error)}") from error
 
 
 def wait_until_up(actor: Any, what: str) -> None:
@@ -81,7 +99,9 @@ def resolve_all(
 def died(ref: Any) -> bool:
     """Whether a finished call ended with its actor, and not by what the actor itself raised."""
     error = _failure(ref)
-    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
+    if isinstance(error, RayTaskError):
+        return isinstance(getattr(error, "cause", None), HostGone)
+    return isinstance(error, RayActorError)
 
 
 def _culprit(failed: Any, waiting: Sequence[Any]) -> Any:

@@ -18,7 +18,7 @@ import ray
 from ray.experimental import get_object_locations
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.calls import resolve, wait_until_up
+from cluster.calls import ray_of_this_host, resolve, wait_until_up
 from cluster.messages import BASE
 from configs.errors import RunError
 from learner.epoch import refusal
@@ -126,7 +126,8 @@ def _pull(version: int, handed: Sequence[Sequence[Any]], turn: int) -> dict[str,
         while waiting and len(coming) < _WINDOW:
             which, number = waiting.popleft()
             coming[handed[which][1 + number]] = which, number
-        arrived, _ = ray.wait(list(coming), timeout=_COPY_S)
+        with ray_of_this_host():
+            arrived, _ = ray.wait(list(coming), timeout=_COPY_S)
         piece = arrived[0] if arrived else next(iter(coming))  # which then says what is wrong
         _take(assembly, *coming.pop(piece), piece, who)
     return assembly.arrays()
@@ -145,7 +146,8 @@ def _take(assembly: Assembly, which: int, number: int, piece: Any, who: str) -> 
 def _anew(piece: Any, who: str) -> Any:
     """What a piece holds, not from this host's copy of it if another host has one."""
     here = ray.get_runtime_context().get_node_id()
-    places = get_object_locations([piece], 1000).get(piece, {}).get("node_ids", [])
+    with ray_of_this_host():
+        places = get_object_locations([piece], 1000).get(piece, {}).get("node_ids", [])
     others = [node for node in places if node != here]
     if not others:
         return resolve(piece, _COPY_S, who)
