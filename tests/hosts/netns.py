@@ -208,6 +208,7 @@ class Hosts:
         (own / "sshd_config").write_text(
             f"HostKey {own}/host_key\nAuthorizedKeysFile {self.key}.pub\nPermitRootLogin yes\n"
             "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n"
+            "SetEnv RAY_worker_niceness=0\n"  # Ray's workers would let all other programs go first
         )
 
     def _plug_in(self, number: int) -> None:
