@@ -84,18 +84,23 @@ def fit_lines(section: JudgeSection) -> list[str]:
             "judge --fit needs judge.reader, a run folder whose model reads, and judge.head, the "
             "file to write"
         )
-    from actors.learned_judge import LearnedJudge, fit
+    from actors.learned_judge import LearnedJudge, Memory, fit
     from actors.local_judge import load_local
 
     local, items = load_local(Path(section.reader), "judge.reader"), read_items()
     tune = [item for item in items if item.split == "tune"]
+    reader = Memory(local)
     with Progress("fit", len(tune)) as progress:
-        head = fit(local, tune, progress.update)
+        head = fit(local, tune, reader, progress.update)
     head.save(Path(section.head))
-    bench = Bench(_opinion_alone(), None, learned=LearnedJudge(local, head))
+    bench = Bench(_opinion_alone(), None, learned=LearnedJudge(local, head, reader))
     with Progress("judge", len(items)) as progress:
         pairs, _ = asyncio.run(judge_pairs(items, bench, progress.update))
-    return [f"head        {section.head}, version {head.version}", *report_lines(pairs)]
+    return [
+        f"head        {section.head}, version {head.version}",
+        f"left out    {head.ranked:.3f} of the pairs of tune, each by a head without its template",
+        *report_lines(pairs),
+    ]
 
 
 def _opinion_alone() -> Rubric:

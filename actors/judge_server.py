@@ -72,15 +72,17 @@ def _answer(judge: LocalJudge, asked: Mapping[str, Any]) -> Result:
     return json.dumps({name: likeliest[0]}), []
 
 
-def _prompt(messages: Sequence[Mapping[str, str]]) -> tuple[str, str]:
+def _prompt(messages: Sequence[Mapping[str, str]]) -> tuple[str, str, str]:
     """Both turns in one: the models served here have no turn of the system."""
     roles = [message["role"] for message in messages]
     if roles not in (["user"], ["system", "user"]):
         raise Refused("messages must be one user turn, with or without a system turn before it")
-    return "", "\n\n".join(message["content"] for message in messages)
+    return "", "", "\n\n".join(message["content"] for message in messages)
 
 
-def _top(judge: LocalJudge, prompt: tuple[str, str], count: int | None) -> list[tuple[str, float]]:
+def _top(
+    judge: LocalJudge, prompt: tuple[str, str, str], count: int | None
+) -> list[tuple[str, float]]:
     (logprobs_V,) = judge.next_logprobs([prompt])
     if logprobs_V is None:
         raise Refused("the prompt is too long")

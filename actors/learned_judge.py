@@ -4,8 +4,9 @@
     uv run python launch.py judge.rubric=mine.toml judge.reader=runs/cold judge.head=head.npz
 
 The model's weights are left as they are. What it makes of reasoning and answer (mean states, and
-how surprising their tokens are: policy/reader.py) goes into the head (rewards/head.py). The second
-command is for a rubric with a criterion whose scorer is "learned". It never sees the reference.
+how surprised it is where: policy/reader.py, rewards/surprise.py) goes into the head
+(rewards/head.py), with a few counts of tokens that are copied and said again. The second command
+is for a rubric with a criterion whose scorer is "learned". It never sees the reference.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,19 +23,39 @@ from actors.local_judge import LocalModel, load_local
 from actors.rewards.asking import ANSWER, Abstain, Answers, Opinion, Request, Score, reading
 from actors.rewards.format import parse
 from actors.rewards.head import Head, fit_head
+from actors.rewards.surprise import figures
 from configs.errors import InputError
-from learner.policy.reader import Reader
+from learner.policy.reader import Reader, Reading
 
 MOST_TOKENS = 2048  # of a text
-RIDGE = 300.0
+Text = list[list[int]]  # ids of the question, of each step, and of the answer
+
+
+class Reads(Protocol):
+    def read(self, texts: Sequence[Text]) -> Sequence[Reading]: ...
+
+
+class Memory:
+    """Reads the same text once. For a bounded number of texts: it forgets nothing."""
+
+    def __init__(self, local: LocalModel):
+        self._reader = Reader(local.model, local.params)
+        self._known: dict[tuple, Reading] = {}
+
+    def read(self, texts: Sequence[Text]) -> list[Reading]:
+        keys = [tuple(map(tuple, text)) for text in texts]
+        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        if new:
+            self._known |= zip(new, self._reader.read(new), strict=True)
+        return [self._known[key] for key in keys]
 
 
 class LearnedJudge:
     """`head` must be of the features of `local`."""
 
-    def __init__(self, local: LocalModel, head: Head):
+    def __init__(self, local: LocalModel, head: Head, reader: Reads | None = None):
         self._local, self._head = local, head
-        self._reader = Reader(local.model, local.params)
+        self._reader = reader or Reader(local.model, local.params)
         self.name = f"learned {head.version}"
         self._lock = asyncio.Lock()
 
@@ -64,29 +86,44 @@ class LearnedJudge:
             Abstain("too long", f"the completion has more than {MOST_TOKENS} tokens")
         ] * len(requests)
         if short:
-            scores = self._head.scores(self._reader.features([texts[n] for n in short]))
+            scores = self._head.scores(features(self._reader, [texts[n] for n in short]))
             for n, score in zip(short, scores, strict=True):
                 opinions[n] = Score(float(score))
         return opinions
 
 
-def spans(local: LocalModel, request: Request) -> tuple[list[int], list[int], list[int]]:
-    """Ids of the question, the reasoning, and the answer."""
+def spans(local: LocalModel, request: Request) -> Text:
+    """A policy reads what it was trained on, a published model what many texts look like."""
     reasoning, _, answer = request.tail.rpartition(ANSWER)
-    asked = local.encode(local.before + request.head + local.behind)
-    behind = partial(local.tokenizer.encode_prompt, begin=False)
-    return (
-        asked,
-        behind(f"<reasoning>{reasoning}</reasoning>"),
-        behind(f"<answer>{answer}</answer>"),
+    steps = [line for line in reasoning.split("\n") if line.strip()]
+    plain = partial(local.tokenizer.encode_prompt, begin=False)
+    if local.chats:
+        asked = plain(f"Question: {request.head}\nAnswer:\n")
+        last = plain(f"So the answer is {answer}.\n")
+    else:
+        asked = local.encode(f"{local.before}{request.head}{local.behind}<reasoning>")
+        last = plain(f"</reasoning><answer>{answer}</answer>")
+    return [asked, *(plain(f"{step}\n") for step in steps), last]
+
+
+def features(reader: Reads, texts: Sequence[Text]) -> np.ndarray:
+    """[len(texts), F]: mean states first, then figures."""
+    read = reader.read(texts)
+    return np.stack(
+        [
+            np.concatenate([one.states, figures(text, one.logprobs)])
+            for text, one in zip(texts, read, strict=True)
+        ]
     )
 
 
 def fit(
-    local: LocalModel, items: Sequence[Labelled], done: Callable[[int], None] = lambda n: None
+    local: LocalModel,
+    items: Sequence[Labelled],
+    reader: Reads,
+    done: Callable[[int], None] = lambda n: None,
 ) -> Head:
     """On all pairs of good and flawed completions of the items, without their references."""
-    reader = Reader(local.model, local.params)
     better: list[np.ndarray] = []
     worse: list[np.ndarray] = []
     templates: list[str] = []
@@ -94,9 +131,10 @@ def fit(
         question = item.question(with_reference=False)
         traces = [parse(text) for text in (item.good, *item.flawed.values())]
         texts = [spans(local, reading(question, trace)) for trace in traces if trace]
-        good, *flawed = reader.features(texts)
+        good, *flawed = features(reader, texts)
         better += [good] * len(flawed)
         worse += flawed
         templates += [item.template] * len(flawed)
         done(count)
-    return fit_head(local.digest, np.stack(better), np.stack(worse), templates, RIDGE)
+    states = 2 * local.model.architecture.width
+    return fit_head(local.digest, np.stack(better), np.stack(worse), templates, states)

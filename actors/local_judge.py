@@ -40,11 +40,11 @@ class LocalModel:
         self.model, self.params, self.tokenizer = model, params, tokenizer
         around = template_around(tokenizer, DataSection(template=template))
         self.before, self.behind = around.before, around.after
-        self._begin = template != CHAT  # a chat's template says itself how a text begins
+        self.chats = template == CHAT  # a chat's template says itself how a text begins
         self.digest = _digest(params, tokenizer, template)
 
     def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode_prompt(text, begin=self._begin)
+        return self.tokenizer.encode_prompt(text, begin=not self.chats)
 
 
 def load_local(folder: Path, key: str) -> LocalModel:
@@ -108,7 +108,14 @@ class LocalJudge:
         """Nothing is open."""
 
     def judge(self, requests: Sequence[Request]) -> list[Opinion]:
-        prompts = [(self._head(request) + request.head, request.tail) for request in requests]
+        prompts = [
+            (
+                self._head(request) + request.head[: request.fixed],
+                request.head[request.fixed :],
+                request.tail,
+            )
+            for request in requests
+        ]
         rows = self.next_logprobs(prompts)
         return [
             Abstain("too long", f"the question to the judge has more than {MOST_TOKENS} tokens")
@@ -117,20 +124,22 @@ class LocalJudge:
             for row, request in zip(rows, requests, strict=True)
         ]
 
-    def next_logprobs(self, prompts: Sequence[tuple[str, str]]) -> list[np.ndarray | None]:
-        """[V] log-probabilities of the model's first token, for each prompt in two parts.
+    def next_logprobs(self, prompts: Sequence[tuple[str, str, str]]) -> list[np.ndarray | None]:
+        """[V] log-probabilities of the model's first token, for each prompt in three parts.
 
-        Prompts with the same first part share its prefill. None for one that is too long.
+        Prompts with the same first parts share their prefill; that of the first one is kept. None
+        for one that is too long.
         """
         found: list[np.ndarray | None] = [None] * len(prompts)
-        by_beginning: dict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
-        for number, (head, tail) in enumerate(prompts):
-            whole = self._encode(self._before + head + tail + self._behind)
+        alike: dict[tuple[int, tuple[int, ...]], list[tuple[int, list[int]]]] = defaultdict(list)
+        for number, (fixed, head, tail) in enumerate(prompts):
+            whole = self._encode(self._before + fixed + head + tail + self._behind)
             if len(whole) <= MOST_TOKENS:
-                shared = _agreement(self._encode(self._before + head), whole)
-                by_beginning[tuple(whole[:shared])].append((number, whole[shared:]))
-        for beginning, rows in by_beginning.items():
-            logprobs = self._scorer.next_logprobs(beginning, [end for _, end in rows])
+                shared = _agreement(self._encode(self._before + fixed + head), whole)
+                trunk = _agreement(self._encode(self._before + fixed), whole[:shared])
+                alike[trunk, tuple(whole[:shared])].append((number, whole[shared:]))
+        for (trunk, beginning), rows in alike.items():
+            logprobs = self._scorer.next_logprobs(beginning, [end for _, end in rows], trunk)
             for (number, _), row in zip(rows, logprobs, strict=True):
                 found[number] = row
         return found
@@ -146,6 +155,10 @@ class LocalJudge:
             masses[text] = float(np.logaddexp(masses[text], logprobs_V[number]))
         return masses
 
+    def whole(self, request: Request) -> str:
+        """All that the model reads."""
+        return self._before + self._head(request) + request.user + self._behind
+
     @staticmethod
     def _head(request: Request) -> str:
         return f"{request.system}\n\n" if request.system else ""
@@ -154,7 +167,8 @@ class LocalJudge:
 def _agreement(first: Sequence[int], second: Sequence[int]) -> int:
     """Tokens that both begin with; at least one of the second is left."""
     pairs = zip(first, second[:-1], strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second) - 1))
+    most = max(0, min(len(first), len(second) - 1))
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), most)
 
 
 def _digest(params: Params, tokenizer: Tokenizer, template: str) -> str:

@@ -24,6 +24,7 @@ PLACEHOLDERS = (
     *("prompt", "answer", "reference", "question", "scale"),
     *("lowest", "highest", "completion"),
 )
+OF_THE_ROW = re.compile(r"\{(?:prompt|answer|reference)\}")
 REQUIRED = ("prompt", "question", "scale", "completion")
 PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
 BAR = "| "
@@ -61,6 +62,7 @@ class Request:
     head: str  # the user's turn up to the completion
     tail: str  # the completion, and what comes behind it
     highest: int  # of the scores from 1 on; 0: for the learned judge
+    fixed: int = 0  # first characters of `head` that are the rubric's, whatever the question
 
     @property
     def user(self) -> str:
@@ -120,12 +122,15 @@ def request(template: Template, criterion: Criterion, question: Question, trace:
         "highest": str(len(criterion.scale)),
     }
     before, _, behind = template.user.partition("{completion}")
+    of_the_row = OF_THE_ROW.search(before)
+    fixed = before[: of_the_row.start()] if of_the_row else before
     shown = quoted(f"{trace.reasoning}{ANSWER}{trace.answer}", cue_of(template))
     return Request(
         system=_filled(template.system, values),
         head=_filled(before, values),
         tail=shown + _filled(behind, values),
         highest=len(criterion.scale),
+        fixed=len(_filled(fixed, values)),
     )
 
 

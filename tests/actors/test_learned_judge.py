@@ -7,7 +7,7 @@ import pytest
 
 from actors.bench import Bench, check_judge
 from actors.data.labelled.items import read_items
-from actors.learned_judge import LearnedJudge, fit
+from actors.learned_judge import LearnedJudge, Memory, fit
 from actors.local_judge import LocalModel
 from actors.rewards.asking import Abstain
 from actors.rewards.rubric import SHIPPED, load_rubric
@@ -30,7 +30,7 @@ def local():
 
 @pytest.fixture(scope="module")
 def judge(local):
-    return LearnedJudge(local, fit(local, ITEMS))
+    return LearnedJudge(local, fit(local, ITEMS, Memory(local)))
 
 
 @pytest.fixture
@@ -55,6 +55,13 @@ def test_on_what_it_was_fitted_to_it_ranks(judge, rubric):
         right += [good.scores["reasoning_quality"] > score for score in scores]
         assert flawed[same].scores["answer_correctness"] == 0.0
     assert sum(right) / len(right) > 0.7
+
+
+def test_a_text_is_read_once(local, monkeypatch):
+    memory, read = Memory(local), []
+    monkeypatch.setattr(memory._reader, "read", lambda texts: read.extend(texts) or [len(read)])
+    assert memory.read([[[1], [2]], [[1], [2]]]) == [1, 1] and memory.read([[[1], [2]]]) == [1]
+    assert len(read) == 1
 
 
 def test_a_completion_beyond_the_limit_abstains(judge, rubric, monkeypatch):

@@ -35,6 +35,18 @@ def test_a_shared_beginning_changes_no_probability(model, params, scorer):
         assert np.exp(logprobs).sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_a_trunk_of_many_beginnings_changes_none_either(scorer):
+    plain = scorer.next_logprobs(BEGINNING, ENDS)
+    for _ in range(2):  # read, then kept
+        branched = scorer.next_logprobs(BEGINNING, ENDS, trunk=11)
+        np.testing.assert_allclose(branched, plain, atol=2e-5)
+    other = BEGINNING[:11] + BEGINNING[:5]
+    np.testing.assert_allclose(
+        scorer.next_logprobs(other, ENDS, trunk=11), scorer.next_logprobs(other, ENDS), atol=2e-5
+    )
+    assert len(scorer._trunks) == 1
+
+
 def test_bits_do_not_depend_on_the_rows_beside_it(scorer):
     beside = scorer.next_logprobs(BEGINNING, ENDS * 3)
     for number, end in enumerate(ENDS):
@@ -45,3 +57,4 @@ def test_bits_do_not_depend_on_the_rows_beside_it(scorer):
 
 def test_lengths_are_padded_to_a_few_sizes():
     assert [bucket(n) for n in (1, 16, 17, 24, 25, 32, 33, 49)] == [16, 16, 24, 24, 32, 32, 48, 64]
+    assert [bucket(n, 4) for n in (1, 33, 65, 80, 81, 97, 128)] == [16, 40, 80, 80, 96, 112, 128]

@@ -45,6 +45,19 @@ def test_siblings_share_the_head_and_not_the_key():
     assert one.key("m") == ask("1. 38 + 1 = 39").key("m") != one.key("another model")
 
 
+def test_what_stands_before_the_row_is_the_same_for_every_question():
+    template = Template("Grade.", "{question}\n{scale}\nQ: {prompt}\n{completion}\nScore:")
+    other = Question("r", "Name a {scale}", "", "39", "math", "number")
+    asked = [
+        request(template, CRITERION, question, parse(render("1. 39", "39")))
+        for question in (QUESTION, other)
+    ]
+    assert {one.head[: one.fixed] for one in asked} == {
+        "Is it sound?\n1 = bad\n2 = fair\n3 = good\nQ: "
+    }
+    assert ask("1. 39").fixed == len("Q: ")
+
+
 def test_placeholders_in_a_text_are_only_text():
     assert "| {scale} {prompt}\n" in ask("{scale} {prompt}").tail
     asked = ask("1", question=Question("q", "{completion} {scale}", "{scale}", "1", "", "number"))

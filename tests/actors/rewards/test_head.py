@@ -16,7 +16,7 @@ def pairs(count, noise=0.5):
 
 
 def test_it_finds_what_tells_the_better_one_and_holds_on_new_pairs():
-    head = fit_head("m", *pairs(200), [str(n % 20) for n in range(200)], ridge=1.0)
+    head = fit_head("m", *pairs(200), [str(n % 20) for n in range(200)])
     better, worse = pairs(400)
     assert (head.margins(better) > head.margins(worse)).mean() > 0.85
     assert np.argmax(np.abs(head.weights)) == 0
@@ -28,19 +28,19 @@ def test_it_finds_what_tells_the_better_one_and_holds_on_new_pairs():
 
 
 def test_noise_makes_it_careful():
-    few = fit_head("m", *pairs(60, noise=4.0), [str(n % 12) for n in range(60)], ridge=1.0)
-    sure = fit_head("m", *pairs(60, noise=0.1), [str(n % 12) for n in range(60)], ridge=1.0)
+    few = fit_head("m", *pairs(60, noise=4.0), [str(n % 12) for n in range(60)])
+    sure = fit_head("m", *pairs(60, noise=0.1), [str(n % 12) for n in range(60)])
     assert few.scale < sure.scale
 
 
 def test_it_is_kept_with_a_version(tmp_path):
-    head = fit_head("m", *pairs(30), ["a", "b", "c"] * 10, ridge=1.0)
+    head = fit_head("m", *pairs(30), ["a", "b", "c"] * 10)
     head.save(tmp_path / "head.npz")
     back = Head.load(tmp_path / "head.npz")
     features = RNG.normal(size=(4, 5))
     np.testing.assert_array_equal(back.scores(features), head.scores(features))
     assert back.version == head.version
-    other = fit_head("other model", *pairs(30), ["a", "b", "c"] * 10, ridge=1.0)
+    other = fit_head("other model", *pairs(30), ["a", "b", "c"] * 10)
     assert other.version != head.version
 
 
