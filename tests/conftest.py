@@ -24,9 +24,13 @@ jax.config.update("jax_num_cpu_devices", 4)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests of a file stay together, and so do those that share one Ray cluster; what uses Ray
-    begins first."""
+def pytest_collection_modifyitems(config, items):
+    """Drills are left out where `-m` does not name them. Tests of a file stay together, and so do
+    those that share one Ray cluster; what uses Ray begins first."""
+    if "drill" not in config.option.markexpr:
+        drills = [item for item in items if item.get_closest_marker("drill")]
+        config.hook.pytest_deselected(items=drills)
+        items[:] = [item for item in items if item not in drills]
     for item in items:
         shared = "connection" in item.fixturenames
         group = "connection" if shared else item.nodeid.partition("::")[0]
