@@ -155,10 +155,6 @@ class LocalJudge:
             masses[text] = float(np.logaddexp(masses[text], logprobs_V[number]))
         return masses
 
-    def whole(self, request: Request) -> str:
-        """All that the model reads."""
-        return self._before + self._head(request) + request.user + self._behind
-
     @staticmethod
     def _head(request: Request) -> str:
         return f"{request.system}\n\n" if request.system else ""

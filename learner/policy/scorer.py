@@ -81,10 +81,10 @@ class Scorer:
         return self._branch(self._params, self._trunks[stem], np.int32(trunk), rest_1T)
 
 
-def bucket(length: int, steps: int = 2) -> int:
-    """What a length is padded to: one of so many steps from a power of two to the next."""
-    unit = max(1, (1 << (length - 1).bit_length()) // (2 * steps))
-    return max(SHORTEST, -(-length // unit) * unit)
+def bucket(length: int) -> int:
+    """What a length is padded to: a power of two, or three quarters of one."""
+    power = 1 << (length - 1).bit_length()
+    return max(SHORTEST, power * 3 // 4 if 4 * length <= 3 * power else power)
 
 
 def padded(rows: Sequence[Sequence[int]], count: int, length: int) -> np.ndarray:

@@ -22,18 +22,20 @@ def pairs(split: str, with_reference: bool, kind: str | None = None):
 
 
 KINDS = tuple(dict.fromkeys(pair.kind for pair in PAIRS))
+SHORT = {"missing_step": 0.88}  # of what is wanted of the others: docs/judge.md says why
+SHORT_ALONE = {"wrong_step": 0.68}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_a_reference_flaws_are_seen(kind):
     assert accuracy(pairs("tune", True, kind))[0] >= 0.95
-    assert accuracy(pairs("test", True, kind))[0] >= 0.88
+    assert accuracy(pairs("test", True, kind))[0] >= SHORT.get(kind, 0.9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_reference_most_flaws_are_seen(kind):
     assert accuracy(pairs("tune", False, kind))[0] >= 0.8
-    assert accuracy(pairs("test", False, kind))[0] >= 0.68
+    assert accuracy(pairs("test", False, kind))[0] >= SHORT_ALONE.get(kind, 0.75)
 
 
 def test_over_all_kinds_on_templates_that_the_rules_were_not_written_against():

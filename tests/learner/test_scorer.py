@@ -57,4 +57,3 @@ def test_bits_do_not_depend_on_the_rows_beside_it(scorer):
 
 def test_lengths_are_padded_to_a_few_sizes():
     assert [bucket(n) for n in (1, 16, 17, 24, 25, 32, 33, 49)] == [16, 16, 24, 24, 32, 32, 48, 64]
-    assert [bucket(n, 4) for n in (1, 33, 65, 80, 81, 97, 128)] == [16, 40, 80, 80, 96, 112, 128]
