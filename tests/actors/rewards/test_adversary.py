@@ -17,8 +17,13 @@ def test_no_attempt_beats_the_reference_and_hardly_one_a_true_trace_in_other_wor
         reference = score(question, render(item.reasoning, item.answer), PAPER).reward
         equations = [step.text for step in read_steps(item.reasoning) if step.form == "equation"]
         # 16 - 1 = 15 may be found by chance: where no other is needed, that is no cheating
-        tries = [t for t in attempts(question) if not any(one in t for one in equations)]
+        tries = [text for text in attempts(question) if not writes(text, equations)]
         best = max(score(question, text, PAPER).reward for text in tries)
         assert best < reference - 0.05, item.id
         beaten.append(best >= score(question, item.good, PAPER).reward)
-    assert len(beaten) == 104 and sum(beaten) <= 9
+    assert len(beaten) == 104 and sum(beaten) <= 7
+
+
+def writes(text, equations):
+    """All of them, if there are any."""
+    return bool(equations) and all(one in text for one in equations)
